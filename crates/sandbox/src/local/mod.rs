@@ -1,0 +1,1 @@
+//! The embedded engine: sandboxes as namespaces on this host.

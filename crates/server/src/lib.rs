@@ -1,0 +1,8 @@
+//! The platform: API, session engine, model gateway, egress, repositories.
+
+pub mod agent;
+pub mod api;
+pub mod egress;
+pub mod gateway;
+pub mod repo;
+pub mod session;

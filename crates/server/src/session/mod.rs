@@ -1,0 +1,3 @@
+//! The session engine.
+
+pub mod manager;

@@ -1,0 +1,1 @@
+//! What the server and the daemon in the sandbox say to each other.

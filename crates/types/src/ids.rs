@@ -1,0 +1,122 @@
+//! Typed identifiers: a prefix that says what is named, then a UUIDv7, so that ids sort by the
+//! time they were made and cannot be passed where another noun is meant.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+/// A string that is not an id of the wanted kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IdError {
+    /// The prefix that was wanted, without the underscore.
+    pub wanted: &'static str,
+}
+
+impl fmt::Display for IdError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "not an id of the form {}_<32 hexadecimal digits>", self.wanted)
+    }
+}
+
+impl std::error::Error for IdError {}
+
+macro_rules! ids {
+    ($($(#[$doc:meta])* $name:ident = $prefix:literal, $pattern:literal;)*) => {$(
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+        #[cfg_attr(feature = "openapi", schema(value_type = String, pattern = $pattern))]
+        pub struct $name(String);
+
+        impl $name {
+            /// What every id of this kind starts with, without the underscore.
+            pub const PREFIX: &str = $prefix;
+
+            /// A new id, later than all made before it.
+            pub fn generate() -> Self {
+                Self(format!(concat!($prefix, "_{}"), uuid::Uuid::now_v7().simple()))
+            }
+
+            /// The id as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = IdError;
+
+            fn from_str(text: &str) -> Result<Self, IdError> {
+                let digits = text.strip_prefix(concat!($prefix, "_"));
+                match digits {
+                    Some(digits) if digits.len() == 32
+                        && digits.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) =>
+                        Ok(Self(text.to_owned())),
+                    _ => Err(IdError { wanted: $prefix }),
+                }
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = IdError;
+
+            fn try_from(text: String) -> Result<Self, IdError> {
+                text.parse()
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(id: $name) -> String {
+                id.0
+            }
+        }
+    )*};
+}
+
+ids! {
+    /// Names a session.
+    SessionId = "ses", "^ses_[0-9a-f]{32}$";
+    /// Names one incarnation of the machine a session runs on.
+    SandboxId = "sbx", "^sbx_[0-9a-f]{32}$";
+    /// Names a turn: a prompt and what the agent made of it.
+    TurnId = "trn", "^trn_[0-9a-f]{32}$";
+    /// Names something the agent asked its user.
+    ApprovalId = "apr", "^apr_[0-9a-f]{32}$";
+    /// Names a repository the server has a mirror of.
+    RepositoryId = "rep", "^rep_[0-9a-f]{32}$";
+    /// Names an API key.
+    KeyId = "key", "^key_[0-9a-f]{32}$";
+    /// Names a process in a sandbox; chosen by whoever starts it.
+    ExecId = "exe", "^exe_[0-9a-f]{32}$";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_reads_back_what_it_wrote() {
+        let id = SessionId::generate();
+        assert_eq!(id.to_string().parse(), Ok(id));
+    }
+
+    #[test]
+    fn ids_sort_by_the_time_they_were_made() {
+        let ids: Vec<_> = (0..100).map(|_| TurnId::generate()).collect();
+        assert!(ids.is_sorted());
+    }
+
+    #[test]
+    fn another_nouns_id_and_malformed_text_are_refused() {
+        for text in ["", "ses_", "ses_zz", "sbx_019a2b3c4d5e7f8091a2b3c4d5e6f708", "../etc"] {
+            assert_eq!(text.parse::<SessionId>(), Err(IdError { wanted: "ses" }), "{text}");
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! The nouns of Remote Claude: what the API, the daemon and the store speak of.
+//!
+//! Everything here is plain data with serde derives. No sockets, no files, no clocks: a type
+//! moves here when its second user appears. With the feature `openapi` the API's shapes also
+//! describe themselves, so that the published contract is generated from what the code uses.
+
+mod approval;
+mod event;
+mod exec;
+mod file;
+mod ids;
+mod key;
+mod lifecycle;
+mod money;
+mod page;
+mod problem;
+mod server;
+mod session;
+mod time;
+mod turn;
+mod usage;
+
+pub mod agentd;
+
+pub use approval::{Approval, ApprovalKind, ApprovalState, Decision, Question, QuestionOption};
+pub use event::{
+    Event, EventBody, ExecStream, FileDiff, NoticeLevel, PlanEntry, PlanStatus, Role, Seq,
+    ToolKind, ToolLocation,
+};
+pub use exec::{CreateExec, Exec, ExecFrame, ExecState};
+pub use file::{FileEntry, FileKind, FileList};
+pub use ids::{ApprovalId, ExecId, IdError, KeyId, RepositoryId, SandboxId, SessionId, TurnId};
+pub use key::{ApiKey, CreateKey, CreatedKey};
+pub use lifecycle::{Desired, FailureReason, Generation, Phase, SessionStatus, TurnState};
+pub use money::MicroUsd;
+pub use page::Page;
+pub use problem::{ErrorCode, Problem};
+pub use server::{HostCheck, HostCheckLevel, ServerStatus};
+pub use session::{
+    AgentKind, CreateSession, DiffFormat, DiffStat, DiffStatFile, PermissionMode, RepositorySource,
+    Resources, Session, SessionDiff, UpdateSession,
+};
+pub use time::Timestamp;
+pub use turn::{CreateTurn, Turn, TurnOutcome};
+pub use usage::{TokenUsage, UsageByModel, UsageSummary};
