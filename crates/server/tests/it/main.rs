@@ -1,0 +1,3 @@
+//! Tests of the server from outside.
+
+mod contract;
