@@ -1,0 +1,47 @@
+//! What every actor and the manager share: the services a session is made of.
+
+use std::{path::PathBuf, sync::Arc};
+
+use rclaude_sandbox::provider::{Capabilities, SandboxProvider};
+use rclaude_store::Store;
+use rclaude_types::{SessionId, Timestamp};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{actor::Actor, live::{Handle, Live}};
+use crate::{clock::Clock, gateway::Gateway, repo::RepoCache};
+
+/// The services behind all sessions.
+#[derive(Debug)]
+pub(crate) struct Engine {
+    pub(crate) store: Store,
+    pub(crate) provider: Arc<dyn SandboxProvider>,
+    pub(crate) repos: RepoCache,
+    pub(crate) gateway: Arc<Gateway>,
+    pub(crate) clock: Arc<dyn Clock>,
+    /// Every task of the server's; shutdown waits for them.
+    pub(crate) tracker: TaskTracker,
+    /// Cancelled when the server goes down.
+    pub(crate) cancel: CancellationToken,
+    /// Where agents are installed on the host.
+    pub(crate) agents_dir: PathBuf,
+    /// Whether a model API is configured.
+    pub(crate) llm_ready: bool,
+    pub(super) live: Live,
+}
+
+impl Engine {
+    pub(super) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    pub(super) fn can(&self) -> Capabilities {
+        Capabilities::of(&*self.provider)
+    }
+
+    /// The session's handle; starts its actor if it has none.
+    pub(super) fn wake(self: &Arc<Self>, id: &SessionId, last_seq: i64) -> Arc<Handle> {
+        self.live.get_or_start(id, last_seq, |handle| {
+            self.tracker.spawn(Actor::new(self.clone(), handle).run());
+        })
+    }
+}
