@@ -1,0 +1,3 @@
+//! The server's rooms, each through its public door.
+
+mod repo;
