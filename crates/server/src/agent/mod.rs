@@ -21,6 +21,7 @@ mod translator;
 
 use rclaude_types::{AgentKind, Decision, PermissionMode, TurnId};
 use serde_json::Value;
+use uuid::Uuid;
 
 pub use launch::{Launch, Program};
 pub use lines::MAX_LINE_BYTES;
@@ -55,6 +56,9 @@ pub trait Adapter: Send + Sync {
 
     /// Another permission mode at once. Answered by [`Signal::Control`].
     fn set_permission_mode(&self, request_id: &str, mode: PermissionMode) -> Vec<u8>;
+
+    /// Where in the sandbox the agent keeps a conversation: absent if it never wrote it down.
+    fn transcript(&self, agent_session: Uuid) -> String;
 
     /// Asks the process to end. It exits with code 0.
     fn end_session(&self, request_id: &str) -> Vec<u8>;

@@ -18,8 +18,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use rclaude_store::{SandboxRow, SessionRow, StoreError};
-use rclaude_types::Phase;
+use rclaude_store::{
+    StoreError, sandbox,
+    sandbox::SandboxRow,
+    session::{self, SessionRow},
+};
+use rclaude_types::{NoticeLevel, Phase};
 use tokio::time::{Instant, sleep_until};
 
 use super::{
@@ -30,8 +34,8 @@ use super::{
     live::Handle,
 };
 
-/// How long a settled actor goes without a look at its sandbox.
-const INSPECTION: Duration = Duration::from_secs(30);
+/// How long a settled actor goes without a look at its rows.
+pub(super) const INSPECTION: Duration = Duration::from_secs(30);
 /// The longest pause between attempts at something that fails.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(15);
 
@@ -46,9 +50,12 @@ pub(super) struct Actor {
     pub(super) run: Option<AgentRun>,
     /// Failed attempts at the present step.
     pub(super) attempts: u32,
+    /// Processes that the kernel was last seen to have ended for want of memory.
+    pub(super) oom_kills: u64,
 }
 
 /// What to do after a tick.
+#[derive(Debug)]
 pub(super) enum Next {
     /// Tick again at once.
     Again,
@@ -72,33 +79,40 @@ pub(super) async fn run(engine: Arc<Engine>, handle: Arc<Handle>) {
     let cancel = engine.cancel.clone();
     let work = async {
         let mut patience = Duration::from_millis(100);
-        let mut actor = loop {
+        loop {
             match Actor::load(engine.clone(), handle.clone()).await {
-                Ok(Some(actor)) => break actor,
-                Ok(None) => return,
+                Ok(mut actor) => return actor.live().await,
+                Err(StoreError::NotFound { .. }) => return engine.live.forget(&handle.id),
                 Err(error) => {
                     tracing::error!(session.id = %handle.id, %error, "cannot read the session");
                     tokio::time::sleep(patience).await;
                     patience = (patience * 2).min(LONGEST_BACKOFF);
                 }
             }
-        };
-        actor.live().await;
+        }
     };
     // Everything is stored before it is done, so an actor may be dropped at any await.
     cancel.run_until_cancelled(work).await;
 }
 
 impl Actor {
+    async fn load(engine: Arc<Engine>, handle: Arc<Handle>) -> Result<Self, StoreError> {
+        let mut conn = engine.store.read().await?;
+        let session = session::get(&mut conn, &handle.id).await?;
+        let sandbox = sandbox::current(&mut conn, &handle.id).await?;
+        drop(conn);
+        let (link, run) = (None, None);
+        Ok(Self { engine, handle, session, sandbox, link, run, attempts: 0, oom_kills: 0 })
+    }
+
     async fn live(&mut self) {
         loop {
             let next = match self.tick().await {
                 Ok(next) => next,
                 Err(error) => {
                     tracing::warn!(session.id = %self.handle.id, %error, "will try again");
-                    if matches!(error, TickError::Link(_)) {
-                        self.drop_link();
-                    }
+                    // Whatever is in memory may be ahead of what was stored.
+                    self.drop_link();
                     Next::Wait(self.backoff())
                 }
             };
@@ -113,21 +127,18 @@ impl Actor {
     }
 
     async fn tick(&mut self) -> Result<Next, TickError> {
-        if !self.reload().await? {
-            return Ok(Next::Done);
-        }
+        let mut conn = self.engine.store.read().await?;
+        self.session = session::get(&mut conn, &self.handle.id).await?;
+        self.sandbox = sandbox::current(&mut conn, &self.handle.id).await?;
+        drop(conn);
         let step = next_step(self.session.desired, self.sandbox.phase, self.engine.can());
         if step != Step::Settled {
             return self.perform(step).await;
         }
         match self.sandbox.phase {
-            Phase::Destroyed => Ok(Next::Done),
-            Phase::Running => {
-                if self.link.is_none() {
-                    return self.relink().await;
-                }
-                self.drive_agent().await
-            }
+            Phase::Destroyed => self.bury_session().await,
+            Phase::Running if self.link.is_none() => self.relink().await,
+            Phase::Running => self.drive_agent().await,
             _ => Ok(Next::Wait(INSPECTION)),
         }
     }
@@ -160,7 +171,8 @@ impl Actor {
             () = lost => true,
             () = sleep_until(until) => false,
         };
-        if lost {
+        // Output that arrived before the end is read first; the rest is journalled.
+        if lost && self.run.as_ref().is_none_or(|run| !run.has_output()) {
             self.drop_link();
         }
     }
@@ -170,5 +182,47 @@ impl Actor {
         self.handle.set_link(None);
         self.run = None;
         self.link = None;
+    }
+
+    /// Writes where the sandbox now is, and the provider's name for it if that is news.
+    pub(super) async fn set_phase(
+        &mut self,
+        next: Phase,
+        reference: Option<String>,
+    ) -> Result<(), TickError> {
+        let (id, generation) = (self.sandbox.id.clone(), self.sandbox.generation);
+        let now = self.engine.now();
+        self.sandbox = self
+            .engine
+            .commit(&self.session.id, async move |tx, _| {
+                sandbox::set_phase(tx, &id, generation, next, reference.as_deref(), now).await
+            })
+            .await?;
+        self.attempts = 0;
+        Ok(())
+    }
+
+    /// Tells the session's owner something.
+    pub(super) async fn notice(
+        &self,
+        level: NoticeLevel,
+        code: &'static str,
+        message: impl Into<String>,
+    ) -> Result<(), TickError> {
+        let message = message.into();
+        self.engine
+            .commit(&self.session.id, async move |_, log| {
+                log.notice(None, level, code, message);
+                Ok(())
+            })
+            .await?;
+        Ok(())
+    }
+
+    /// The sandbox of a deleted session is gone: so is the session.
+    async fn bury_session(&mut self) -> Result<Next, TickError> {
+        let (id, now) = (self.session.id.clone(), self.engine.now());
+        self.engine.store.write(async move |tx| session::mark_deleted(tx, &id, now).await).await?;
+        Ok(Next::Done)
     }
 }

@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
+    time::Instant,
 };
 
 use rclaude_sandbox::agentd;
@@ -21,6 +22,9 @@ pub(super) struct Handle {
     last_seq: watch::Sender<Seq>,
     /// The daemon, while the sandbox is up.
     link: watch::Sender<Option<agentd::Client>>,
+    /// When the turn under way was asked to stop. The request itself is stored; this only bounds
+    /// how long the agent may take to heed it.
+    interrupted: Mutex<Option<Instant>>,
 }
 
 impl Handle {
@@ -30,6 +34,7 @@ impl Handle {
             nudge: Notify::new(),
             last_seq: watch::Sender::new(last_seq),
             link: watch::Sender::new(None),
+            interrupted: Mutex::new(None),
         }
     }
 
@@ -60,6 +65,21 @@ impl Handle {
     /// Says how the sandbox can be reached now.
     pub(super) fn set_link(&self, client: Option<agentd::Client>) {
         self.link.send_replace(client);
+    }
+
+    /// Notes that the turn under way was asked to stop.
+    pub(super) fn interrupt(&self) {
+        self.interrupted.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(Instant::now);
+    }
+
+    /// When the turn under way was asked to stop.
+    pub(super) fn interrupted_since(&self) -> Option<Instant> {
+        *self.interrupted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The turn that was asked to stop is over.
+    pub(super) fn clear_interrupt(&self) {
+        *self.interrupted.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// How the sandbox can be reached, and its news.

@@ -5,6 +5,7 @@
 
 use rclaude_types::{EventBody, NoticeLevel, TurnId, TurnOutcome};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use uuid::Uuid;
 
 use crate::agent::{Ask, Signal, Translator};
@@ -32,8 +33,6 @@ pub(super) struct RunState {
     pub(super) restarts: u32,
     /// It could not find the conversation it was told to take up.
     pub(super) resume_failed: bool,
-    /// The conversation it was to begin exists already.
-    pub(super) already_exists: bool,
 }
 
 /// What the agent said came of a turn.
@@ -41,6 +40,20 @@ pub(super) struct RunState {
 pub(super) struct Ending {
     pub(super) outcome: TurnOutcome,
     pub(super) failure: Option<String>,
+}
+
+impl Ending {
+    pub(super) fn completed() -> Self {
+        Self { outcome: TurnOutcome::Completed, failure: None }
+    }
+
+    pub(super) fn interrupted() -> Self {
+        Self { outcome: TurnOutcome::Interrupted, failure: None }
+    }
+
+    pub(super) fn failed(why: String) -> Self {
+        Self { outcome: TurnOutcome::Failed, failure: Some(why) }
+    }
 }
 
 impl RunState {
@@ -56,8 +69,12 @@ impl RunState {
             ending: None,
             restarts: 0,
             resume_failed: false,
-            already_exists: false,
         }
+    }
+
+    /// As it is stored.
+    pub(super) fn to_json(&self) -> Value {
+        serde_json::to_value(self).expect("strings, numbers and maps with string keys")
     }
 
     /// Gives it a prompt.
@@ -129,7 +146,8 @@ pub(super) fn digest(state: &mut RunState, signals: Vec<Signal>) -> Digest {
             // We chose the name; the agent only repeats it.
             Signal::Identity { .. } => {}
             Signal::ResumeFailed => state.resume_failed = true,
-            Signal::AlreadyExists => state.already_exists = true,
+            // It exits, and is started again to resume what is there.
+            Signal::AlreadyExists => {}
             Signal::Reply(bytes) => digest.replies.push(bytes),
             Signal::Control(answer) => {
                 if let Err(why) = answer.outcome {

@@ -30,6 +30,7 @@ mod translation;
 
 use rclaude_types::{Decision, PermissionMode, TurnId};
 use serde_json::Value;
+use uuid::Uuid;
 
 use super::{Adapter, Launch, Program, Signal, Translator};
 
@@ -70,6 +71,11 @@ impl Adapter for ClaudeCode {
 
     fn set_permission_mode(&self, request_id: &str, mode: PermissionMode) -> Vec<u8> {
         input::set_permission_mode(request_id, mode)
+    }
+
+    fn transcript(&self, agent_session: Uuid) -> String {
+        // The working directory with `-` for `/`; see its documentation on sessions.
+        format!("/home/agent/.claude/projects/-workspace/{agent_session}.jsonl")
     }
 
     fn end_session(&self, request_id: &str) -> Vec<u8> {
