@@ -142,14 +142,8 @@ impl RepoCache {
                 return Err(RepoError::Invalid(format!("{top} is bare: it has no files")));
             }
             let (session, base) = (&options.session, &layers[1]);
-            let on_top = uncommitted::layer(
-                &self.git,
-                &mirror,
-                local,
-                commit.as_deref(),
-                base,
-                session,
-            );
+            let on_top =
+                uncommitted::layer(&self.git, &mirror, local, commit.as_deref(), base, session);
             let on_top = on_top.await?;
             layers.splice(0..0, on_top.layer);
             notices.extend(on_top.notices);

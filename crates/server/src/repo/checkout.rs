@@ -114,7 +114,9 @@ fn finish(
     if attributes.contains("filter=lfs") {
         notices.push("files in Git LFS are left as pointers".to_owned());
     }
-    for dir in ["objects/info", "objects/pack", "refs/heads/rclaude", "refs/remotes/origin", "refs/tags"] {
+    for dir in
+        ["objects/info", "objects/pack", "refs/heads/rclaude", "refs/remotes/origin", "refs/tags"]
+    {
         fs::create_dir_all(dot_git.join(dir))?;
     }
     let head = match commit {

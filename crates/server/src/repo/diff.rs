@@ -22,22 +22,23 @@ const SCRIPT: &str = r#"
 set -eu
 cd /workspace
 export LC_ALL=C GIT_OPTIONAL_LOCKS=0 GIT_TERMINAL_PROMPT=0
+export GIT_CONFIG_COUNT=2 GIT_CONFIG_KEY_0=core.fsmonitor GIT_CONFIG_VALUE_0=false
+export GIT_CONFIG_KEY_1=diff.suppressBlankEmpty GIT_CONFIG_VALUE_1=false
 unset GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE GIT_EXTERNAL_DIFF GIT_DIFF_OPTS
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 index=$(git rev-parse --git-path index)
 if [ -f "$index" ]; then cp "$index" "$work/index"; fi
 export GIT_INDEX_FILE="$work/index"
-git -c core.fsmonitor=false ls-files -z --others --exclude-standard >"$work/new"
+git ls-files -z --others --exclude-standard >"$work/new"
 blob=$(git hash-object -t blob --stdin </dev/null)
 sed -z -e '/\/$/d' -e "s/^/100644 $blob 0	/" <"$work/new" |
     git update-index -z --add --replace --index-info
 base=$1
 if [ "$base" = empty ]; then base=$(git hash-object -t tree --stdin </dev/null); fi
 compare() {
-    git -c core.fsmonitor=false -c diff.suppressBlankEmpty=false diff --no-color --no-ext-diff \
-        --no-textconv --no-relative --find-renames --ignore-submodules=dirty --submodule=short \
-        "$@" "$base" --
+    git diff --no-color --no-ext-diff --no-textconv --no-relative --find-renames \
+        --ignore-submodules=dirty --submodule=short "$@" "$base" --
 }
 compare --numstat -z
 printf '\000'
@@ -136,7 +137,8 @@ mod tests {
 
     #[test]
     fn counts_binaries_and_renames_are_read_and_the_patch_is_the_rest() {
-        let output = b"3\t1\tsrc/a b\n.rs\0-\t-\timage\xff.png\x000\t0\t\0old\0new\0\0diff --git\0x";
+        let output =
+            b"3\t1\tsrc/a b\n.rs\0-\t-\timage\xff.png\x000\t0\t\0old\0new\0\0diff --git\0x";
         let diff = parse(output, Some("abc"), DiffFormat::Full).unwrap();
         let file = |path: &str, insertions, deletions| DiffStatFile {
             path: path.to_owned(),

@@ -192,7 +192,8 @@ impl Invocation {
             _ => RepoError::io(format!("starting git for {}", self.what))(error),
         })?;
         let group = Group(child.id().and_then(|id| Pid::from_raw(id.try_into().ok()?)));
-        let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let (stdin, stdout, stderr) =
+            (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let input = std::mem::take(&mut self.input);
         let feed = async move {
             if let Some(mut stdin) = stdin {

@@ -105,11 +105,13 @@ impl Listing {
                     branch: branch.clone().filter(|name| self.branch(name) == Some(id)),
                 }),
                 // A remote HEAD that names a branch nobody made, beside branches that exist.
-                (None, _) => match ["main", "master"].into_iter().find(|b| self.branch(b).is_some()) {
-                    Some(branch) => self.find(Some(branch)),
-                    None if self.refs.is_empty() => Some(Found::Unborn),
-                    None => None,
-                },
+                (None, _) => {
+                    match ["main", "master"].into_iter().find(|b| self.branch(b).is_some()) {
+                        Some(branch) => self.find(Some(branch)),
+                        None if self.refs.is_empty() => Some(Found::Unborn),
+                        None => None,
+                    }
+                }
             };
         };
         if let Some(id) = self.branch(wanted) {
@@ -185,7 +187,7 @@ fn is_safe_ref(name: &str) -> bool {
         && !name.ends_with('.')
         && !name.bytes().any(|byte| byte <= b' ' || byte == 0x7f || b"~^:?*[\\".contains(&byte))
         && name.split('/').all(|part| {
-            !part.is_empty() && !part.starts_with('.') && !part.ends_with(".lock")
+            !part.is_empty() && !part.starts_with('.') && !part.as_bytes().ends_with(b".lock")
         })
 }
 
@@ -207,18 +209,18 @@ mod tests {
         )
     }
 
-    fn known(id: &str, branch: Option<&str>) -> Option<Found> {
-        Some(Found::Known { id: id.to_owned(), branch: branch.map(str::to_owned) })
+    fn known(id: &str, branch: Option<&str>) -> Found {
+        Found::Known { id: id.to_owned(), branch: branch.map(str::to_owned) }
     }
 
     #[test]
     fn a_branch_comes_before_a_tag_and_a_tag_is_peeled() {
         let refs = listing();
-        assert_eq!(refs.find(None), known(A, Some("main")));
-        assert_eq!(refs.find(Some("v1")), known(B, Some("v1")));
-        assert_eq!(refs.find(Some("refs/tags/v1")), known(B, None));
-        assert_eq!(refs.find(Some("v2")), known(A, None));
-        assert_eq!(refs.find(Some(B)), known(B, None));
+        assert_eq!(refs.find(None), Some(known(A, Some("main"))));
+        assert_eq!(refs.find(Some("v1")), Some(known(B, Some("v1"))));
+        assert_eq!(refs.find(Some("refs/tags/v1")), Some(known(B, None)));
+        assert_eq!(refs.find(Some("v2")), Some(known(A, None)));
+        assert_eq!(refs.find(Some(B)), Some(known(B, None)));
         assert_eq!(refs.find(Some("main~2")), Some(Found::Expression(format!("{A}~2"))));
         assert_eq!(refs.find(Some("abcd")), Some(Found::Expression("abcd".to_owned())));
         assert_eq!(refs.find(Some("nothing")), None);

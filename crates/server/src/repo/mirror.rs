@@ -63,8 +63,7 @@ impl Mirror {
             Err(failure) => return Err(cannot_read(source, &failure)),
         };
         let head = fs::read_to_string(local.git_dir.join("HEAD")).unwrap_or_default();
-        listing.head_branch =
-            head.trim_end().strip_prefix("ref: refs/heads/").map(str::to_owned);
+        listing.head_branch = head.trim_end().strip_prefix("ref: refs/heads/").map(str::to_owned);
         Ok(listing)
     }
 
@@ -197,7 +196,9 @@ impl Mirror {
             "--update-shallow",
             "--",
         ]);
-        fetch.arg(source.address()).args(["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"]);
+        fetch
+            .arg(source.address())
+            .args(["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"]);
         if listing.head.is_some() {
             fetch.arg("+HEAD:refs/rclaude/head");
         }

@@ -67,7 +67,8 @@ impl Source {
             return LocalRepository::find(Path::new(text)).map(Self::Local);
         }
         if let Some(rest) = text.strip_prefix("file://") {
-            let path = Url::parse(&format!("file://{rest}")).ok().and_then(|u| u.to_file_path().ok());
+            let path =
+                Url::parse(&format!("file://{rest}")).ok().and_then(|u| u.to_file_path().ok());
             let path = path.ok_or_else(|| RepoError::Invalid(format!("{text} is not a path")))?;
             return LocalRepository::find(&path).map(Self::Local);
         }
@@ -116,7 +117,8 @@ impl Source {
     /// environment, which unlike its arguments only the same user can see, and only for this
     /// host.
     pub(super) fn credentials(&self) -> Option<(String, String)> {
-        let Self::Remote(RemoteRepository { url, credentials: Some(credentials), .. }) = self else {
+        let Self::Remote(RemoteRepository { url, credentials: Some(credentials), .. }) = self
+        else {
             return None;
         };
         let origin = Url::parse(url).ok()?.origin().ascii_serialization();
@@ -165,7 +167,8 @@ impl LocalRepository {
 
 impl RemoteRepository {
     fn from_url(text: &str) -> Result<Self, RepoError> {
-        let wrong = |why: &str| Err(RepoError::Invalid(format!("not a usable repository URL: {why}")));
+        let wrong =
+            |why: &str| Err(RepoError::Invalid(format!("not a usable repository URL: {why}")));
         let Ok(mut url) = Url::parse(text) else {
             return wrong("it cannot be parsed");
         };
@@ -177,7 +180,7 @@ impl RemoteRepository {
         else {
             return wrong("it names no host");
         };
-        let host = host.to_owned();
+        let host = host.to_ascii_lowercase();
         if url.path().trim_matches('/').is_empty() {
             return wrong("it names no repository on that host");
         }
@@ -203,7 +206,7 @@ impl RemoteRepository {
         let key = format!(
             "{scheme}://{}@{host}:{}{}",
             url.username(),
-            url.port_or_known_default().unwrap_or(0),
+            url.port_or_known_default().unwrap_or(if scheme == "ssh" { 22 } else { 9418 }),
             path.strip_suffix(".git").unwrap_or(path)
         );
         Ok(Self { url: url.to_string(), key, credentials })
@@ -221,16 +224,22 @@ impl RemoteRepository {
                 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
         };
         // `ext::command` would have git run the command.
-        if host.is_empty() || !plain(host) || !plain(user) || path.is_empty() || path.starts_with(':')
+        if host.is_empty()
+            || !plain(host)
+            || !plain(user)
+            || path.is_empty()
+            || path.starts_with(':')
         {
             return Err(RepoError::Invalid(format!("{text:?} cannot name a repository")));
         }
         let at = if user.is_empty() { "" } else { "@" };
         let path = path.trim_end_matches('/');
+        // Without a leading slash it is relative to the user's home over there.
+        let home = if path.starts_with('/') { "" } else { "/~/" };
         let key = format!(
-            "ssh://{user}@{}:22/{}",
+            "ssh://{user}@{}:22{home}{}",
             host.to_ascii_lowercase(),
-            path.strip_suffix(".git").unwrap_or(path).trim_start_matches('/')
+            path.strip_suffix(".git").unwrap_or(path)
         );
         Ok(Some(Self { url: format!("{user}{at}{host}:{path}"), key, credentials: None }))
     }
@@ -309,7 +318,7 @@ mod tests {
         ] {
             assert_eq!(hash(other), wanted, "{other}");
         }
-        assert_eq!(hash("git@example.org:a/b.git"), hash("ssh://git@example.org/a/b"));
+        assert_eq!(hash("git@example.org:/a/b.git"), hash("ssh://git@Example.org:22/a/b"));
         assert_ne!(hash("acme/widgets"), hash("acme/gadgets"));
     }
 

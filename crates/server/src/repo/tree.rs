@@ -100,7 +100,10 @@ impl Draft {
             }
             // Somebody else made the same tree meanwhile.
             Err(error)
-                if matches!(error.kind(), ErrorKind::DirectoryNotEmpty | ErrorKind::AlreadyExists) =>
+                if matches!(
+                    error.kind(),
+                    ErrorKind::DirectoryNotEmpty | ErrorKind::AlreadyExists
+                ) =>
             {
                 Ok(self.place)
             }

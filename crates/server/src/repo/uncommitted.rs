@@ -228,24 +228,23 @@ fn copy_one(from: &File, base: &Path, to: &Path, path: &Path) -> io::Result<bool
         other => other?,
     };
     let stat = fstat(&found)?;
+    if !make_parents(to, path)? {
+        return Ok(true);
+    }
     let target = to.join(path);
     match FileType::from_raw_mode(stat.st_mode) {
         FileType::Symlink => {
-            if make_parents(to, path)? {
-                let link = readlinkat(&found, "", Vec::new())?;
-                symlink(git::path(link.as_bytes()), &target)?;
-                tree::set_mtime(&target, distinct(stat.st_mtime, base, path))?;
-            }
+            let link = readlinkat(&found, "", Vec::new())?;
+            symlink(git::path(link.as_bytes()), &target)?;
+            tree::set_mtime(&target, distinct(stat.st_mtime, base, path))?;
         }
         FileType::RegularFile => {
-            if make_parents(to, path)? {
-                let mut source = File::from(open(OFlags::RDONLY | OFlags::NONBLOCK)?);
-                let mut copy = File::create(&target)?;
-                io::copy(&mut source, &mut copy)?;
-                copy.set_permissions(fs::Permissions::from_mode(stat.st_mode & 0o777))?;
-                let at = Timespec { tv_sec: distinct(stat.st_mtime, base, path), tv_nsec: 0 };
-                futimens(&copy, &Timestamps { last_access: at, last_modification: at })?;
-            }
+            let mut source = File::from(open(OFlags::RDONLY | OFlags::NONBLOCK)?);
+            let mut copy = File::create(&target)?;
+            io::copy(&mut source, &mut copy)?;
+            copy.set_permissions(fs::Permissions::from_mode(stat.st_mode & 0o777))?;
+            let at = Timespec { tv_sec: distinct(stat.st_mtime, base, path), tv_nsec: 0 };
+            futimens(&copy, &Timestamps { last_access: at, last_modification: at })?;
         }
         // A directory in a file's place comes with what is in it.
         _ => {}
