@@ -2,6 +2,8 @@
 
 pub mod agent;
 pub mod api;
+pub mod auth;
+pub mod clock;
 pub mod egress;
 pub mod gateway;
 pub mod repo;
