@@ -1,9 +1,12 @@
 //! Reading the agent's process and feeding it.
 
 use futures::StreamExt;
-use rclaude_sandbox::agentd::{self, Exit, Output};
+use rclaude_sandbox::agentd::{self, Output, OutputFrom};
 use rclaude_store::{agent as agent_rows, approval, turn};
-use rclaude_types::{Approval, ApprovalId, ApprovalState, EventBody, ExecId, SessionId, Timestamp, TurnId};
+use rclaude_types::{
+    Approval, ApprovalId, ApprovalState, EventBody, ExecId, SessionId, Timestamp, TurnId,
+    agentd::{ProcessInfo, ProcessState},
+};
 use serde_json::Value;
 use tokio::sync::mpsc;
 
@@ -47,10 +50,11 @@ impl AgentRun {
         accepted: u64,
     ) -> Self {
         let (sender, output) = mpsc::channel(WAITING);
-        let (id, stdout) = (exec.clone(), state.translator.offset());
+        let id = exec.clone();
+        let from = OutputFrom { stdout: state.translator.offset(), stderr, follow: true };
         engine.tracker.spawn(async move {
             let pump = async {
-                let mut stream = match client.output(&id, stdout, stderr, true).await {
+                let mut stream = match client.output(&id, from).await {
                     Ok(stream) => stream,
                     Err(error) => {
                         let _ = sender.send(Err(error)).await;
@@ -97,6 +101,11 @@ impl AgentRun {
         taken
     }
 
+    /// Whether output waits to be taken.
+    pub(super) fn has_output(&self) -> bool {
+        self.first.is_some() || !self.output.is_empty()
+    }
+
     /// What is stored of the process: how far it was read, and the state there.
     pub(super) fn stored(&self) -> Progress {
         Progress {
@@ -131,6 +140,23 @@ pub(super) struct Progress {
     pub(super) state: Value,
 }
 
+/// How a process of the agent ended.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Exit {
+    pub(super) code: Option<i32>,
+    pub(super) signal: Option<i32>,
+}
+
+impl Exit {
+    fn of(info: &ProcessInfo) -> Self {
+        match info.state {
+            ProcessState::Exited { code, signal, .. } => Self { code, signal },
+            // Its daemon ended under it.
+            ProcessState::Running { .. } | ProcessState::Lost => Self { code: None, signal: None },
+        }
+    }
+}
+
 impl Actor {
     /// Stores what output means: events, asks, and how far it was read, in one transaction. The
     /// process's end, if the output tells of it, is returned for the caller to act on.
@@ -148,9 +174,9 @@ impl Actor {
                 Output::Stderr { bytes, .. } => {
                     run.stderr(&bytes, |line| signals.extend(adapter.stderr(line)));
                 }
-                Output::Exited(ended) => {
+                Output::End(info) => {
                     signals.extend(run.state.translator.finish());
-                    exit = Some(ended);
+                    exit = Some(Exit::of(&info));
                 }
             }
         }
@@ -220,7 +246,7 @@ impl Actor {
         for piece in pieces {
             let sent = link.client.stdin(&run.exec, piece.offset, piece.data.into(), false).await;
             match sent {
-                Ok(accepted) => run.sent = accepted,
+                Ok(stdin) => run.sent = stdin.accepted,
                 // The process has ended: its output is about to say so.
                 Err(agentd::Error::Refused(_)) => return Ok(()),
                 Err(error) => return Err(TickError::Link(error.to_string())),

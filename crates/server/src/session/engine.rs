@@ -7,8 +7,15 @@ use rclaude_store::Store;
 use rclaude_types::{SessionId, Timestamp};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{actor::Actor, live::{Handle, Live}};
-use crate::{clock::Clock, gateway::Gateway, repo::RepoCache};
+use super::{
+    actor,
+    live::{Handle, Live},
+};
+use crate::{
+    clock::Clock,
+    gateway::{Gateway, SessionTokens},
+    repo::RepoCache,
+};
 
 /// The services behind all sessions.
 #[derive(Debug)]
@@ -22,11 +29,13 @@ pub(crate) struct Engine {
     pub(crate) tracker: TaskTracker,
     /// Cancelled when the server goes down.
     pub(crate) cancel: CancellationToken,
-    /// Where agents are installed on the host.
-    pub(crate) agents_dir: PathBuf,
+    /// Makes the tokens that sessions show the gateway.
+    pub(crate) tokens: SessionTokens,
+    /// Where the server's data is.
+    pub(crate) data_dir: PathBuf,
     /// Whether a model API is configured.
     pub(crate) llm_ready: bool,
-    pub(super) live: Live,
+    pub(crate) live: Live,
 }
 
 impl Engine {
@@ -41,7 +50,7 @@ impl Engine {
     /// The session's handle; starts its actor if it has none.
     pub(super) fn wake(self: &Arc<Self>, id: &SessionId, last_seq: i64) -> Arc<Handle> {
         self.live.get_or_start(id, last_seq, |handle| {
-            self.tracker.spawn(Actor::new(self.clone(), handle).run());
+            self.tracker.spawn(actor::run(self.clone(), handle));
         })
     }
 }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use futures::StreamExt;
-use rclaude_sandbox::agentd::{self, Output};
+use rclaude_sandbox::agentd::{self, Output, OutputFrom};
 use rclaude_store::exec;
 use rclaude_types::{
     DiffFormat, DiffStat, EventBody, ExecId, SessionDiff,
@@ -18,7 +18,6 @@ use super::{
 };
 use crate::{
     agent::{self, Launch},
-    gateway::SessionToken,
     repo,
 };
 
@@ -62,7 +61,7 @@ impl Actor {
             model: settings.model.clone(),
             permission_mode: settings.permission_mode,
             gateway_url: "http://gateway.rclaude".to_owned(),
-            token: SessionToken::mint(&self.engine.secret, &self.session.id).into(),
+            token: self.engine.tokens.mint(&self.session.id),
             env: environment(&settings.env),
             append_system_prompt: None,
         }
@@ -144,7 +143,10 @@ pub(super) fn watch_exec(
         let cancel = task.cancel.clone();
         let watch = async {
             // From the end of the output: only the last record is of interest.
-            let mut output = client.output(&id, u64::MAX, u64::MAX, true).await.ok()?;
+            let so_far = client.process(&id).await.ok()?;
+            let (stdout, stderr) = (so_far.stdout_bytes, so_far.stderr_bytes);
+            let from = OutputFrom { stdout, stderr, follow: true };
+            let mut output = client.output(&id, from).await.ok()?;
             while let Some(piece) = output.next().await {
                 if let Ok(Output::End(info)) = piece {
                     return Some(info);
@@ -191,14 +193,14 @@ pub(super) async fn diff(
     let run = async {
         let id = ExecId::generate();
         let mut output =
-            client.start_and_follow(&id, &spec).await.map_err(|error| error.to_string())?;
+            client.run(&id, &spec).await.map_err(|error| error.to_string())?;
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
         while let Some(piece) = output.next().await {
             match piece.map_err(|error| error.to_string())? {
                 Output::Stdout { bytes, .. } => stdout.extend_from_slice(&bytes),
                 Output::Stderr { bytes, .. } => stderr.extend_from_slice(&bytes),
                 Output::End(info) => {
-                    let _ = client.release(&id).await;
+                    let _ = client.forget(&id).await;
                     return match info.state {
                         ProcessState::Exited { code: Some(0), .. } => {
                             repo::diff::parse(&stdout, base, format)

@@ -1,6 +1,6 @@
 //! Doing what [`next_step`](super::lifecycle::next_step) says, one idempotent call at a time.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use rclaude_sandbox::{
     agentd,
@@ -8,17 +8,23 @@ use rclaude_sandbox::{
         Bootstrap, ErrorClass, Observed, ProviderError, ReadOnlyBind, SandboxRef, SandboxSpec,
     },
 };
-use rclaude_store::{event, sandbox, session, turn};
-use rclaude_types::{
-    Desired, EventBody, FailureReason, NoticeLevel, Phase, SandboxId, TurnOutcome,
-};
+use rclaude_store::{sandbox, session};
+use rclaude_types::{FailureReason, NoticeLevel, Phase};
 
 use super::{
     actor::{Actor, Next, TickError},
+    inside::AGENTS,
     lifecycle::{self, Step},
     link::Link,
+    manager::{
+        sessions::{checkout_row, new_sandbox},
+        view::DEFAULT_TEMPLATE,
+    },
 };
-use crate::{egress, repo::{Checkout, PrepareOptions}};
+use crate::{
+    agent::install,
+    repo::{Checkout, PrepareOptions},
+};
 
 /// How long a sandbox that runs may leave its daemon's door unanswered.
 const PATIENCE: u32 = 8;
@@ -46,7 +52,7 @@ impl Actor {
         let spec = self.spec(checkout);
         match self.engine.provider.create(&spec).await {
             Ok(reference) => {
-                self.set_phase(Phase::Starting, Some(reference)).await?;
+                self.set_phase(Phase::Starting, Some(reference.0)).await?;
                 Ok(Next::Again)
             }
             Err(error) => self.provider_failed(error).await,
@@ -62,22 +68,21 @@ impl Actor {
                 .map(Some)
                 .map_err(|error| format!("the stored checkout cannot be read: {error}")));
         }
-        let options = PrepareOptions { session_name: self.session.name.clone() };
-        let checkout = match self.engine.repos.prepare(source, &options).await {
+        let options = PrepareOptions::new(&self.session.name);
+        let checkout = match self.engine.repos.prepare(source, &options, &mut |_| {}).await {
             Ok(checkout) => checkout,
             Err(error) => return Ok(Err(error.to_string())),
         };
-        let stored = serde_json::to_value(&checkout).unwrap_or_default();
-        let (id, base, branch) =
-            (self.session.id.clone(), checkout.base_commit.clone(), checkout.branch.clone());
-        let now = self.engine.now();
+        let (id, stored, now) =
+            (self.session.id.clone(), checkout_row(&checkout), self.engine.now());
+        let notices = checkout.notices.clone();
         self.engine
-            .store
-            .write(move |tx| {
-                Box::pin(async move {
-                    session::set_checkout(tx, &id, base.as_deref(), Some(&branch), &stored, now)
-                        .await
-                })
+            .commit(&self.session.id, async move |tx, log| {
+                session::set_checkout(tx, &id, &stored, now).await?;
+                for notice in notices {
+                    log.notice(None, NoticeLevel::Info, "repository", notice);
+                }
+                Ok(())
             })
             .await?;
         Ok(Ok(Some(checkout)))
@@ -88,13 +93,12 @@ impl Actor {
         let (layers, mut binds, files) = checkout
             .map(|checkout| (checkout.layers, checkout.binds, checkout.files))
             .unwrap_or_default();
-        binds.push(ReadOnlyBind {
-            source: self.engine.agents_dir.clone(),
-            target: crate::agent::INSTALLED_AT.into(),
-        });
+        if let Some(agent) = install::installed(&self.engine.data_dir).as_deref().and_then(Path::parent) {
+            binds.push(ReadOnlyBind { source: agent.to_owned(), target: AGENTS.into() });
+        }
         SandboxSpec {
             id: self.sandbox.id.clone(),
-            template: settings.template.clone(),
+            template: settings.template.clone().unwrap_or_else(|| DEFAULT_TEMPLATE.to_owned()),
             resources: settings.resources,
             bootstrap: Bootstrap { token: self.sandbox.token.clone() },
             layers,
@@ -107,8 +111,9 @@ impl Actor {
     async fn connect(&mut self) -> Result<Next, TickError> {
         match self.dial().await {
             Ok(link) => {
+                let reference = self.sandbox.provider_ref.clone();
                 self.adopt(link).await?;
-                self.set_phase(Phase::Running, None).await?;
+                self.set_phase(Phase::Running, reference).await?;
                 Ok(Next::Again)
             }
             Err(reason) => self.unreachable(&reason).await,
@@ -133,16 +138,11 @@ impl Actor {
         let cancel = self.engine.cancel.child_token();
         if let Some(outbound) = provider.outbound() {
             let sockets = outbound.sockets(&reference).await.map_err(|e| chain(&e))?;
-            egress::serve(
-                sockets,
-                self.egress_context(),
-                self.engine.tracker.clone(),
-                cancel.clone(),
-            );
+            self.engine.serve_outbound(&self.session.id, sockets, cancel.clone());
         }
         let stream = provider.dial(&reference).await.map_err(|e| chain(&e))?;
         let shake = async {
-            let client = agentd::Client::connect(stream, &self.sandbox.token).await?;
+            let client = agentd::Client::connect(stream, &self.sandbox.token, &self.engine.tracker).await?;
             client.health().await?;
             Ok::<_, agentd::Error>(client)
         };
@@ -188,7 +188,7 @@ impl Actor {
         self.notice(
             NoticeLevel::Error,
             "daemon_unreachable",
-            &format!("the sandbox runs but its daemon does not answer: {reason}"),
+            format!("the sandbox runs but its daemon does not answer: {reason}"),
         )
         .await?;
         // Its disk is sound: end its processes and start it again.
@@ -208,7 +208,7 @@ impl Actor {
             self.set_phase(Phase::Pausing, None).await?;
             return Ok(Next::Again);
         }
-        self.end_work("the session was stopped").await?;
+        self.end_work().await?;
         self.drop_link();
         let Some(pausing) = self.engine.provider.pausing() else { return Ok(Next::Again) };
         match pausing.pause(&self.reference()).await {
@@ -230,9 +230,7 @@ impl Actor {
         let Some(pausing) = self.engine.provider.pausing() else { return Ok(Next::Again) };
         match pausing.resume(&self.reference()).await {
             Ok(reference) => {
-                if reference != self.reference() {
-                    self.sandbox.reference = Some(reference.0.clone());
-                }
+                self.sandbox.provider_ref = Some(reference.0);
                 self.connect().await
             }
             Err(error) => self.provider_failed(error).await,
@@ -246,7 +244,7 @@ impl Actor {
         }
         self.drop_link();
         // A crash may have lost the provider's name for it before it was stored.
-        let reference = match &self.sandbox.reference {
+        let reference = match &self.sandbox.provider_ref {
             Some(reference) => Some(SandboxRef(reference.clone())),
             None => match self.engine.provider.find(&self.sandbox.id).await {
                 Ok(found) => found,
@@ -272,17 +270,9 @@ impl Actor {
         )
         .await?;
         self.drop_link();
-        let (old, session_id) = (self.sandbox.clone(), self.session.id.clone());
-        let token = crate::auth::random_token();
-        let (provider, now) = (self.engine.provider.kind(), self.engine.now());
+        let next = new_sandbox(&self.session.id, self.engine.provider.kind(), self.engine.now());
         self.engine
-            .store
-            .write(move |tx| {
-                Box::pin(async move {
-                    let next = SandboxId::generate();
-                    sandbox::replace(tx, &session_id, &old.id, old.generation, &next, provider_label(provider), &token, now).await
-                })
-            })
+            .commit(&self.session.id, async move |tx, _| sandbox::insert(tx, &next).await)
             .await?;
         Ok(Next::Again)
     }
@@ -301,7 +291,7 @@ impl Actor {
         let reason = chain(&error);
         match self.sandbox.phase {
             Phase::Resuming | Phase::Pausing | Phase::Destroying => {
-                self.notice(NoticeLevel::Error, "provider_failed", &reason).await?;
+                self.notice(NoticeLevel::Error, "provider_failed", reason).await?;
                 Ok(Next::Wait(self.backoff()))
             }
             _ => self.reject(reason).await,
@@ -316,16 +306,29 @@ impl Actor {
         let why = reason.clone();
         self.engine
             .store
-            .write(move |tx| {
-                Box::pin(async move { session::set_failure(tx, &id, Some(&why), now).await })
-            })
+            .write(async move |tx| session::set_failure(tx, &id, Some(&why), now).await)
             .await?;
         self.fail_queue(&reason).await?;
         self.set_phase(Phase::Failed(FailureReason::Rejected), None).await?;
         Ok(Next::Again)
     }
 
-    fn reference(&self) -> SandboxRef {
-        SandboxRef(self.sandbox.reference.clone().unwrap_or_default())
+    pub(super) fn reference(&self) -> SandboxRef {
+        SandboxRef(self.sandbox.provider_ref.clone().unwrap_or_default())
     }
+}
+
+/// An error with all that caused it.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        if !text.ends_with(&next) {
+            text.push_str(": ");
+            text.push_str(&next);
+        }
+        cause = error.source();
+    }
+    text
 }

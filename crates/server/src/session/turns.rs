@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use rclaude_sandbox::agentd::{self, Exit};
+use rclaude_sandbox::agentd;
 use rclaude_store::{
     Result as StoreResult, Tx, agent as agent_rows, session,
     turn::{self, TurnRow},
@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::{
     actor::{Actor, INSPECTION, Next, TickError},
-    agent_run::AgentRun,
+    agent_run::{AgentRun, Exit},
     log::{NewEvents, withdraw_asks},
     run_state::{Ending, RunState},
 };
@@ -276,7 +276,7 @@ impl Actor {
         if waited < INTERRUPT_PATIENCE {
             return Ok(Next::Wait(INTERRUPT_PATIENCE - waited));
         }
-        match link.client.signal(&run.exec, "KILL").await {
+        match link.client.signal(&run.exec, libc::SIGKILL).await {
             Ok(()) | Err(agentd::Error::Refused(_)) => Ok(Next::Wait(Duration::from_secs(1))),
             Err(error) => Err(TickError::Link(error.to_string())),
         }
@@ -291,7 +291,8 @@ impl Actor {
         death: Option<Death>,
     ) -> Result<(), TickError> {
         let diff = self.diff_stat().await;
-        self.engine.gateway.settled(&self.session.id, METERING).await;
+        let recorded = self.engine.gateway.recorded(&self.session.id);
+        let _ = tokio::time::timeout(METERING, recorded).await;
         self.handle.clear_interrupt();
         let progress = self.run.as_mut().map(|run| {
             run.state.turn = None;

@@ -211,8 +211,12 @@ impl SessionManager {
 /// What a command prints, as callers read it.
 fn frames(id: ExecId, output: OutputStream) -> BoxStream<'static, Result<ExecFrame>> {
     let started = futures::stream::once(std::future::ready(Ok(ExecFrame::Started { id })));
-    let rest = output.map(|piece| {
-        Ok(match piece.map_err(from_daemon)? {
+    let rest = output.filter_map(async |piece| {
+        let piece = match piece {
+            Ok(piece) => piece,
+            Err(error) => return Some(Err(from_daemon(error))),
+        };
+        Some(Ok(match piece {
             Output::Stdout { offset, bytes } => {
                 let data = BASE64.encode(&bytes);
                 ExecFrame::Output { stream: ExecStream::Stdout, offset, data }
@@ -228,9 +232,10 @@ fn frames(id: ExecId, output: OutputStream) -> BoxStream<'static, Result<ExecFra
                 ProcessState::Lost => ExecFrame::Lost {
                     reason: "its sandbox was stopped while it ran".to_owned(),
                 },
-                ProcessState::Running { .. } => ExecFrame::Running {},
+                // Asked for what there is so far: the stream ends here.
+                ProcessState::Running { .. } => return None,
             },
-        })
+        }))
     });
     started.chain(rest).boxed()
 }

@@ -6,7 +6,7 @@ mod execs;
 mod files;
 mod once;
 mod problems;
-mod sessions;
+pub(in crate::session) mod sessions;
 mod turns;
 pub(in crate::session) mod view;
 
