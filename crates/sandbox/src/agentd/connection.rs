@@ -12,7 +12,7 @@ use rclaude_types::{
     agentd::{Health, Metrics, STDIN_ACCEPTED_HEADER, User},
 };
 use serde::{Serialize, de::DeserializeOwned};
-use tokio_util::task::TaskTracker;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{Error, Result};
 use crate::provider::AgentStream;
@@ -38,6 +38,8 @@ pub(super) type Body = UnsyncBoxBody<Bytes, std::io::Error>;
 #[derive(Clone)]
 pub struct Client {
     link: http2::SendRequest<Body>,
+    /// Cancelled when the connection ends.
+    ended: CancellationToken,
     authorization: HeaderValue,
     pub(super) files_as: User,
 }
@@ -62,17 +64,25 @@ impl Client {
             .max_header_list_size(16 * 1024)
             .handshake(TokioIo::new(stream))
             .await?;
+        let ended = CancellationToken::new();
+        let guard = ended.clone().drop_guard();
         tasks.spawn(async move {
             // Each request under way gets the reason itself.
             let _lost = connection.await;
+            drop(guard);
         });
-        Ok(Self { link, authorization, files_as: User::Agent })
+        Ok(Self { link, ended, authorization, files_as: User::Agent })
     }
 
     /// The same connection, with file operations in the rights of `user`.
     #[must_use]
     pub fn files_as(&self, user: User) -> Self {
         Self { files_as: user, ..self.clone() }
+    }
+
+    /// Waits until the connection is gone.
+    pub async fn closed(&self) {
+        self.ended.cancelled().await;
     }
 
     /// Whether the connection is known to be gone.

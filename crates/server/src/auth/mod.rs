@@ -12,6 +12,7 @@ mod token;
 use rclaude_types::{ErrorCode, KeyId, Problem};
 
 pub use keys::Keys;
+pub(crate) use secret::random_hex;
 pub use secret::Secret;
 pub use token::owner_token;
 

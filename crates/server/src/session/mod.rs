@@ -15,6 +15,7 @@ mod live;
 mod log;
 pub mod manager;
 mod names;
+mod outbound;
 mod run_state;
 mod steps;
 mod turns;

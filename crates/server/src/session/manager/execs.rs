@@ -198,14 +198,33 @@ impl SessionManager {
         &self,
         id: &SessionId,
         exec: &ExecId,
-        signal: rclaude_types::Signal,
+        signal: &str,
     ) -> Result<()> {
+        let number = signal_number(signal)?;
         if self.get_exec(id, exec).await?.state != ExecState::Running {
             return Ok(());
         }
         let client = self.client(id).await?;
-        client.signal(exec, signal.number()).await.map_err(from_daemon)
+        client.signal(exec, number).await.map_err(from_daemon)
     }
+}
+
+fn signal_number(name: &str) -> Result<i32> {
+    Ok(match name {
+        "INT" => libc::SIGINT,
+        "TERM" => libc::SIGTERM,
+        "KILL" => libc::SIGKILL,
+        "HUP" => libc::SIGHUP,
+        "QUIT" => libc::SIGQUIT,
+        "USR1" => libc::SIGUSR1,
+        "USR2" => libc::SIGUSR2,
+        "STOP" => libc::SIGSTOP,
+        "CONT" => libc::SIGCONT,
+        other => {
+            let detail = format!("signal: there is no signal {other:?} here");
+            return Err(Problem::new(ErrorCode::InvalidRequest, detail));
+        }
+    })
 }
 
 /// What a command prints, as callers read it.

@@ -20,9 +20,9 @@ use super::{
     view::view,
 };
 use crate::{
-    agent, auth,
+    agent,
     repo::{Checkout, PrepareOptions},
-    session::{engine::Engine, live::Handle, names},
+    session::{live::Handle, names},
 };
 
 /// How long making a session waits for its repository. What is cached takes milliseconds, and a
@@ -218,7 +218,7 @@ impl SessionManager {
         let mut conn = self.engine.store.read().await.map_err(from_store)?;
         let mut crowded = false;
         loop {
-            let name = wanted.map_or_else(|| names::suggest(auth::random_u64(), crowded), str::to_owned);
+            let name = wanted.map_or_else(|| names::suggest(uuid::Uuid::now_v7().as_u64_pair().1, crowded), str::to_owned);
             match session::find_by_reference(&mut conn, &name).await {
                 Err(StoreError::NotFound { .. }) => return Ok(name),
                 Ok(_) | Err(StoreError::Ambiguous { .. }) if wanted.is_some() => {
@@ -235,7 +235,8 @@ impl SessionManager {
     async fn quick_checkout(&self, request: &CreateSession, name: &str) -> Result<Option<Checkout>> {
         let Some(source) = &request.repository else { return Ok(None) };
         let options = PrepareOptions::new(name);
-        let prepare = self.engine.repos.prepare(source, &options, &mut |_| {});
+        let mut unheard = |_: &str| {};
+        let prepare = self.engine.repos.prepare(source, &options, &mut unheard);
         match tokio::time::timeout(QUICK, prepare).await {
             Ok(checkout) => Ok(Some(checkout.map_err(Problem::from)?)),
             Err(_) => Ok(None),
@@ -304,7 +305,7 @@ pub(in crate::session) fn new_sandbox(
         id: SandboxId::generate(),
         session: session.clone(),
         provider: provider.as_str().to_owned(),
-        token: auth::random_token(),
+        token: crate::auth::random_hex(),
         at: now,
     }
 }
