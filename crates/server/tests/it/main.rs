@@ -1,0 +1,3 @@
+//! The server's tests over real parts, one binary.
+
+mod agent;
