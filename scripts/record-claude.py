@@ -4,7 +4,8 @@
 usage: record-claude.py --claude BINARY --llm URL --out DIRECTORY [--scratch DIR] [SCENARIO ...]
 
 Each scenario starts the binary as the adapter does (see crates/server/src/agent/claude_code),
-talks to it over stdin, and writes DIRECTORY/<scenario>.out.jsonl, .in.jsonl and .err.txt. URL is
+talks to it over stdin, and writes DIRECTORY/<scenario>.launch.json,
+.in.jsonl, .out.jsonl and, if there was any, .err.txt. URL is
 an Anthropic Messages endpoint that plays scripts found in the prompt
 (`<<SCRIPT [[step],[step]] SCRIPT>>`). What depends on the machine is normalised on the way out;
 crates/server/tests/recordings/claude_code/README.md says how.
@@ -31,7 +32,8 @@ class Claude:
         self.o, self.name, self.sent, self.lines, self.raw = o, name, [], queue.Queue(), []
         self.seen, self.req = [], 0
         base = {
-            "HOME": str(o.home), "PATH": "/usr/local/bin:/usr/bin:/bin", "SHELL": "/bin/bash",
+            "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            "HOME": str(o.home), "USER": "agent", "SHELL": "/bin/bash",
             "LANG": "C.UTF-8", "TERM": "xterm-256color", "ANTHROPIC_BASE_URL": o.llm,
             "ANTHROPIC_AUTH_TOKEN": token, "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
             "DISABLE_AUTOUPDATER": "1", "CLAUDE_CODE_EMIT_SESSION_STATE_EVENTS": "1",
@@ -44,6 +46,7 @@ class Claude:
                 "--permission-prompt-tool", "stdio", "--allow-dangerously-skip-permissions",
                 "--permission-mode", mode, "--model", MODEL]
         argv += ["--resume" if resume else "--session-id", session, *args]
+        self.launch = {"argv": ["/opt/rclaude/agents/claude-code/claude", *argv[1:]], "env": base}
         if os.getuid() == 0:
             argv = ["setpriv", "--reuid", "1000", "--regid", "1000", "--clear-groups", *argv]
         self.p = subprocess.Popen(argv, cwd=o.work, env=base, stdin=subprocess.PIPE,
@@ -118,6 +121,7 @@ class Claude:
         out = self.o.out
         (out / f"{name}.out.jsonl").write_text("".join(self.o.clean(l.decode()) for l in self.raw))
         (out / f"{name}.in.jsonl").write_text("".join(self.o.clean(l) for l in self.sent))
+        (out / f"{name}.launch.json").write_text(self.o.clean(json.dumps(self.launch)))
         err = self.o.clean(b"".join(self.err).decode())
         if err:
             (out / f"{name}.err.txt").write_text(err)
@@ -170,13 +174,25 @@ def tools(o):
 @scenario
 def todo(o):
     one_turn(o, "todo", script(
+        [{"tool": "TaskCreate", "input": {"subject": "Look", "description": "Look first"}}],
+        [{"tool": "TaskCreate", "input": {"subject": "Leap", "description": "Leap later"}}],
+        [{"tool": "TaskUpdate", "input": {"taskId": "1", "status": "completed"}},
+         {"tool": "TaskUpdate", "input": {"taskId": "2", "status": "in_progress", "subject": "Leap far"}}],
+        [{"tool": "TaskUpdate", "input": {"taskId": "99", "status": "completed"}}],
+        [{"tool": "TaskUpdate", "input": {"taskId": "1", "status": "deleted"}}],
+        [{"tool": "TaskList", "input": {}}],
+        [{"text": "Listed."}]), mode="bypassPermissions",
+        env=[("CLAUDE_CODE_ENABLE_TODO_TOOLS", "1")])
+
+
+@scenario
+def todo_write(o):
+    one_turn(o, "todo-write", script(
         [{"tool": "TodoWrite", "input": {"todos": [
             {"content": "Look", "status": "completed", "activeForm": "Looking"},
             {"content": "Leap", "status": "in_progress", "activeForm": "Leaping"}]}}],
-        [{"tool": "TaskCreate", "input": {"subject": "Look", "description": "Look first"}}],
-        [{"tool": "TaskUpdate", "input": {"taskId": "1", "status": "in_progress"}}],
-        [{"tool": "TaskList", "input": {}}],
-        [{"text": "Listed."}]), mode="bypassPermissions", env=[("CLAUDE_CODE_ENABLE_TODO_TOOLS", "1")])
+        [{"text": "Listed."}]), mode="bypassPermissions",
+        env=[("CLAUDE_CODE_ENABLE_TODO_TOOLS", "1"), ("CLAUDE_CODE_ENABLE_TASKS", "0")])
 
 
 TOUCH = [{"tool": "Bash", "input": {"command": "touch asked.txt", "description": "Make a file"}}]
@@ -215,11 +231,18 @@ def always(r):
 
 @scenario
 def ask_always(o):
-    one_turn(o, "ask-always", script(
-        TOUCH, TOUCH, [{"tool": "Bash", "input": {"command": "touch unasked.txt"}}], [{"tool": "Write", "input": {"file_path": str(o.work / "b.txt"), "content": "b"}}],
+    unasked = {"tool": "Bash", "input": {"command": "touch unasked.txt"}}
+    c = one_turn(o, "ask-always", script(
+        TOUCH, TOUCH, [unasked],
+        [{"tool": "Write", "input": {"file_path": str(o.work / "b.txt"), "content": "b"}}],
         [{"tool": "Write", "input": {"file_path": str(o.work / "c.txt"), "content": "c"}}],
         [{"text": "Made."}]),
         [always, allow, always])
+    c = Claude(o, "ask-always-resumed", uuid(o.count), resume=True)
+    c.prompt(script(TOUCH, [{"text": "Made again."}]), 2)
+    c.idle()
+    c.end()
+    c.save()
 
 
 @scenario
@@ -310,6 +333,36 @@ def queued(o):
     c.wait(lambda e: e.get("type") == "stream_event"
            and e["event"]["type"] == "content_block_delta")
     c.prompt(script([{"text": "second answer"}]), 2)
+    c.idle()
+    c.end()
+    c.save()
+
+
+@scenario
+def interrupt_queued(o):
+    """What becomes of a prompt that waits when the turn before it is stopped."""
+    c = Claude(o, "interrupt-queued", uuid(o.next()))
+    c.prompt(script([{"text": "one two three four five six seven eight", "slow": [20, 0.2]}]), 1)
+    c.wait(lambda e: e.get("type") == "stream_event"
+           and e["event"]["type"] == "content_block_delta")
+    c.prompt(script([{"text": "second answer"}]), 2)
+    time.sleep(0.5)
+    c.control("interrupt")
+    c.idle()
+    c.end()
+    c.save()
+
+
+@scenario
+def late_answer(o):
+    """An answer to something no longer asked."""
+    c = Claude(o, "late-answer", uuid(o.next()))
+    c.prompt(script(TOUCH, [{"text": "Never said."}]), 1)
+    ask = c.ask()
+    c.control("interrupt")
+    c.idle()
+    c.answer(ask, allow(ask["request"]))
+    c.prompt(script([{"text": "Still here."}]), 2)
     c.idle()
     c.end()
     c.save()
@@ -623,9 +676,14 @@ class Options:
         made = self.made.setdefault(m[0], len(self.made) + 1)
         return f"{m[1]}_{made:04d}"
 
+    def renamed(self, m):
+        return self.ids.setdefault(m[0], f"00000000-0000-4000-8000-{len(self.ids) + 1:012x}")
+
     def clean(self, text):
         """Takes the machine out of one line; see README.md beside the recordings."""
         text = re.sub(r"(msg|toolu|req)_emu\d+", self.number, text)
+        text = re.sub(r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}",
+                      self.renamed, text)
         dashed = lambda p: re.sub(r"[^A-Za-z0-9]", "-", str(p))
         for path, name in ((self.work, "/workspace"), (self.home, "/home/agent")):
             text = text.replace(str(path), name).replace(dashed(path), dashed(name))
@@ -648,11 +706,8 @@ class Options:
             if key in self.LONG and len(v) > 4:
                 v = v[:4]
             return [self.walk(x) for x in v]
-        if key and key.endswith(("_ms", "_seconds")) or key == "pid":
+        if key and key.endswith(("_ms", "_seconds", "_time")) or key == "pid":
             return 1 if isinstance(v, (int, float)) else v
-        if isinstance(v, str) and key in ("uuid", "request_id", "parentUuid") and re.fullmatch(
-                r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}", v):
-            return self.ids.setdefault(v, f"00000000-0000-4000-8000-{len(self.ids) + 1:012x}")
         return v
 
 

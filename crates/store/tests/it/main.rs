@@ -3,4 +3,19 @@
 
 mod support;
 
+mod agent;
+mod approval;
+mod complete;
+mod disk_full;
+mod event;
+mod exec;
+mod idempotency;
+mod key;
+mod kill;
+mod meta;
+mod open;
+mod sandbox;
 mod session;
+mod turn;
+mod usage;
+mod writer;

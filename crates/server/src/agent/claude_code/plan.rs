@@ -93,7 +93,7 @@ impl Plan {
             .iter()
             .position(|(asked, _)| *asked == call)
             .map(|index| self.updates.remove(index).1);
-        if json::flag(block, "is_error") {
+        if json::flag(block, "is_error") || detail["success"] == false {
             return;
         }
         let task = &detail["task"];
@@ -103,6 +103,9 @@ impl Plan {
             let entry = PlanEntry { content: subject(name), status: PlanStatus::Pending };
             self.tasks.truncate(MAX_ENTRIES - 1);
             self.tasks.push(Task { id, entry });
+            true
+        } else if let Some(tasks) = listed(detail) {
+            self.tasks = tasks;
             true
         } else {
             false
@@ -130,6 +133,18 @@ impl Plan {
         }
         true
     }
+}
+
+/// The list as the binary keeps it, which outlives this process of it.
+fn listed(detail: &Value) -> Option<Vec<Task>> {
+    let tasks = detail.get("tasks")?.as_array()?.iter().take(MAX_ENTRIES);
+    tasks
+        .map(|task| {
+            let status = status(json::text(task, "status")?)?;
+            let content = subject(json::text(task, "subject")?);
+            Some(Task { id: json::id(task, "id")?, entry: PlanEntry { content, status } })
+        })
+        .collect()
 }
 
 fn subject(text: &str) -> String {

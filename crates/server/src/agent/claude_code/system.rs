@@ -22,14 +22,14 @@ impl Translation {
     pub(super) fn system(&mut self, line: &Value, signals: &mut Signals) -> bool {
         match json::text(line, "subtype").unwrap_or_default() {
             "init" => self.init(line, signals),
-            "session_state_changed" => self.state(line, signals),
+            "session_state_changed" => return self.state(line, signals),
             "status" => return self.status(line, signals),
             "api_retry" => api_retry(line, signals),
             "permission_denied" => permission_denied(line, signals),
             "compact_boundary" => compacted(line, signals),
             "informational" | "notification" => return note(line, signals),
             "background_tasks_changed" => self.background(line),
-            "task_started" => task_started(line, signals),
+            "task_started" => return task_started(line, signals),
             "task_notification" => self.task_ended(line, signals),
             // Progress that other lines tell better.
             "thinking_tokens" | "task_progress" | "task_updated" | "commands_changed" => {}
@@ -72,21 +72,23 @@ impl Translation {
         }
     }
 
-    fn state(&mut self, line: &Value, signals: &mut Signals) {
+    fn state(&mut self, line: &Value, signals: &mut Signals) -> bool {
         match json::text(line, "state") {
             Some("idle") => {
                 self.taken.clear();
                 signals.push(Signal::Idle);
             }
-            // `requires_action` comes with a request, which says more.
             Some("running") => signals.push(Signal::Busy),
-            _ => {}
+            // Comes with a request, which says more.
+            Some("requires_action") => {}
+            _ => return false,
         }
+        true
     }
 
     fn status(&mut self, line: &Value, signals: &mut Signals) -> bool {
-        if let Some(mode) = json::text(line, "permissionMode") {
-            let Some(mode) = json::mode(mode) else { return false };
+        if let Some(mode) = line.get("permissionMode").filter(|mode| !mode.is_null()) {
+            let Some(mode) = mode.as_str().and_then(json::mode) else { return false };
             self.mode_is(mode, signals);
         }
         if let Some(error) = json::text(line, "compact_error") {
@@ -191,10 +193,13 @@ fn note(line: &Value, signals: &mut Signals) -> bool {
     true
 }
 
-fn task_started(line: &Value, signals: &mut Signals) {
-    if json::flag(line, "is_backgrounded") {
+/// A task in the foreground is told of by its tool call.
+fn task_started(line: &Value, signals: &mut Signals) -> bool {
+    let Some(backgrounded) = line["is_backgrounded"].as_bool() else { return false };
+    if backgrounded {
         let what = json::text(line, "description").unwrap_or("a task");
         let message = format!("Running in the background: {}", one_line(what, 500));
         signals.notice(NoticeLevel::Info, "background_started", message);
     }
+    true
 }
