@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod api;
+pub mod clock;
 pub mod egress;
 pub mod gateway;
 pub mod repo;

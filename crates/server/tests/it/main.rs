@@ -1,0 +1,5 @@
+//! The server's rooms as their callers meet them: over real sockets.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a helper that cannot go on fails its test")]
+
+mod gateway;
