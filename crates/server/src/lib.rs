@@ -2,7 +2,6 @@
 
 pub mod agent;
 pub mod api;
-pub mod auth;
 pub mod clock;
 pub mod egress;
 pub mod gateway;
