@@ -12,6 +12,7 @@ use super::{
     live::{Handle, Live},
 };
 use crate::{
+    agent::install::Package,
     clock::Clock,
     gateway::{Gateway, SessionTokens},
     repo::RepoCache,
@@ -23,7 +24,7 @@ pub(crate) struct Engine {
     pub(crate) store: Store,
     pub(crate) provider: Arc<dyn SandboxProvider>,
     pub(crate) repos: RepoCache,
-    pub(crate) gateway: Arc<Gateway>,
+    pub(crate) gateway: Gateway,
     pub(crate) clock: Arc<dyn Clock>,
     /// Every task of the server's; shutdown waits for them.
     pub(crate) tracker: TaskTracker,
@@ -39,6 +40,12 @@ pub(crate) struct Engine {
 }
 
 impl Engine {
+    /// The directory of the installed agent, if it is installed.
+    pub(super) fn agent(&self) -> Option<PathBuf> {
+        let package = Package::claude_code().ok()?;
+        package.installed(&self.data_dir).map(|_| package.home(&self.data_dir))
+    }
+
     pub(super) fn now(&self) -> Timestamp {
         self.clock.now()
     }

@@ -17,14 +17,12 @@ use super::{
     link::Link,
 };
 use crate::{
-    agent::{self, Launch},
+    agent::{self, Launch, install::CLAUDE_CODE_IN_SANDBOX},
     repo,
 };
 
 /// Where every process starts.
 pub(super) const WORKSPACE: &str = "/workspace";
-/// Where agents installed on the host appear.
-pub(super) const AGENTS: &str = "/opt/rclaude/agents/claude-code";
 /// How long making a diff may take.
 const DIFF_PATIENCE: Duration = Duration::from_secs(60);
 
@@ -55,7 +53,7 @@ impl Actor {
     pub(super) fn launch(&self, agent_session: Uuid, resume: bool) -> Launch {
         let settings = &self.session.settings;
         Launch {
-            binary: format!("{AGENTS}/claude"),
+            binary: format!("{CLAUDE_CODE_IN_SANDBOX}/claude"),
             agent_session,
             resume,
             model: settings.model.clone(),

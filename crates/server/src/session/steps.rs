@@ -1,6 +1,6 @@
 //! Doing what [`next_step`](super::lifecycle::next_step) says, one idempotent call at a time.
 
-use std::{path::Path, time::Duration};
+use std::time::Duration;
 
 use rclaude_sandbox::{
     agentd,
@@ -13,7 +13,6 @@ use rclaude_types::{FailureReason, NoticeLevel, Phase};
 
 use super::{
     actor::{Actor, Next, TickError},
-    inside::AGENTS,
     lifecycle::{self, Step},
     link::Link,
     manager::{
@@ -22,7 +21,7 @@ use super::{
     },
 };
 use crate::{
-    agent::install,
+    agent::install::CLAUDE_CODE_IN_SANDBOX,
     repo::{Checkout, PrepareOptions},
 };
 
@@ -93,8 +92,8 @@ impl Actor {
         let (layers, mut binds, files) = checkout
             .map(|checkout| (checkout.layers, checkout.binds, checkout.files))
             .unwrap_or_default();
-        if let Some(agent) = install::installed(&self.engine.data_dir).as_deref().and_then(Path::parent) {
-            binds.push(ReadOnlyBind { source: agent.to_owned(), target: AGENTS.into() });
+        if let Some(source) = self.engine.agent() {
+            binds.push(ReadOnlyBind { source, target: CLAUDE_CODE_IN_SANDBOX.into() });
         }
         SandboxSpec {
             id: self.sandbox.id.clone(),

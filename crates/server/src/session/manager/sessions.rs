@@ -197,7 +197,7 @@ impl SessionManager {
 
     /// Refuses a prompt that could not be worked on.
     pub(super) fn ready_for_prompts(&self) -> Result<()> {
-        if agent::install::installed(&self.engine.data_dir).is_none() {
+        if self.engine.agent().is_none() {
             return Err(Problem::new(
                 ErrorCode::AgentNotInstalled,
                 "Claude Code is not installed on the server; `rclaude init` installs it there",
