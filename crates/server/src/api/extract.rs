@@ -135,8 +135,10 @@ impl<T: DeserializeOwned + Validate, S: Send + Sync> FromRequest<S> for JsonOnce
         require_json(&parts.headers)?;
         let bytes = read(&parts.headers, body, MAX_JSON).await?;
         let value = parse(&bytes)?;
-        let once = scoped_key(&parts)?
-            .map(|key| Idempotency { key, digest: digest(&parts.method, parts.uri.path(), &bytes) });
+        let once = scoped_key(&parts)?.map(|key| Idempotency {
+            key,
+            digest: digest(&parts.method, parts.uri.path(), &bytes),
+        });
         Ok(Self(value, once))
     }
 }

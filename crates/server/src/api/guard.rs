@@ -122,7 +122,8 @@ mod tests {
 
     #[test]
     fn a_local_server_goes_by_loopback_names_and_its_own() {
-        for host in ["localhost:7433", "LOCALHOST", "127.0.0.1:7433", "[::1]:80", "claude.example"] {
+        for host in ["localhost:7433", "LOCALHOST", "127.0.0.1:7433", "[::1]:80", "claude.example"]
+        {
             assert!(local().check(&request("GET", &[("host", host)])).is_ok(), "{host}");
         }
         for host in ["evil.example:7433", "10.0.0.1", "localhost.evil.example", "127.0.0.1.nip.io"]

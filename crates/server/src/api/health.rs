@@ -9,10 +9,7 @@ use super::{Api, openapi, problem::Result};
 const PROMETHEUS: &str = "text/plain; version=0.0.4";
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new()
-        .routes(routes!(alive))
-        .routes(routes!(ready))
-        .routes(routes!(contract))
+    OpenApiRouter::new().routes(routes!(alive)).routes(routes!(ready)).routes(routes!(contract))
 }
 
 pub(super) fn metrics_routes() -> OpenApiRouter<Api> {

@@ -31,6 +31,8 @@ const WRITE_BUFFER: usize = 64 << 10;
 const MAX_CLIENT_FRAMES: u32 = 100;
 /// A client that takes nothing, or answers no ping, for so long is gone.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a client may take to close its side.
+const FAREWELL: Duration = Duration::from_secs(2);
 
 type Log = BoxStream<'static, Result<Vec<Event>, Problem>>;
 
@@ -107,6 +109,9 @@ async fn run(api: &Api, mut log: Log, socket: WebSocket) {
         }
     };
     close(&mut sink, end).await;
+    // What the client still says is read to its end: bytes left unread make the kernel reset the
+    // connection, and the client may lose the reason with it.
+    let _ = timeout(FAREWELL, client.for_each(async |_| ())).await;
 }
 
 /// Sends a batch, one event to a frame. Frames go to the socket as the write buffer fills, so the

@@ -89,8 +89,10 @@ mod tests {
         let frame = ExecFrame::Output { stream: ExecStream::Stderr, offset: 0, data };
         let _ = reached.frame(&frame);
         assert_eq!(reached, Offsets { stdout: 5, stderr: 3 });
-        let headers =
-            HeaderMap::from_iter([("last-event-id".parse().unwrap(), HeaderValue::from_static("5-3"))]);
+        let headers = HeaderMap::from_iter([(
+            "last-event-id".parse().unwrap(),
+            HeaderValue::from_static("5-3"),
+        )]);
         assert_eq!(Offsets::of_last_event(&headers).unwrap(), Some(reached));
     }
 
