@@ -57,4 +57,3 @@ impl ServerInfo for Info {
         Ok(())
     }
 }
-

@@ -3,6 +3,7 @@
 pub mod agent;
 pub mod api;
 pub mod auth;
+mod chain;
 pub mod clock;
 pub mod config;
 pub mod egress;

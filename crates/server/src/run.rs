@@ -2,6 +2,7 @@
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use rclaude_sandbox::local::{LocalConfig, LocalProvider};
 use rclaude_store::{Store, StoreError};
 use tokio::net::TcpListener;
@@ -11,6 +12,7 @@ use url::Url;
 use crate::{
     api::{self, ApiState, Hosts},
     auth::{Auth, Keys, owner_token},
+    chain::chain,
     clock::{Clock, SystemClock},
     config::{DataDir, DataDirError, ServeOptions, ServerFile},
     gateway::{Credential, Gateway, GatewayConfig, GatewayError, SessionTokens},
@@ -65,6 +67,14 @@ pub struct Ready {
     pub sessions: usize,
 }
 
+/// The program's metrics; a second server in one process shares the first one's.
+fn metrics_recorder() -> PrometheusHandle {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let handle = recorder.handle();
+    let _ = metrics::set_global_recorder(recorder);
+    handle
+}
+
 /// Runs a server until `stop` is cancelled; `ready` is told once it answers. Sandboxes and agents
 /// go on without it, and the next server on the same data directory takes them up again.
 pub async fn run(
@@ -106,7 +116,8 @@ pub async fn run(
         live: Default::default(),
     });
     let sessions = SessionManager::new(engine.clone());
-    let recovered = sessions.recover().await.map_err(|problem| ServeError::Engine(problem.detail))?;
+    let recovered =
+        sessions.recover().await.map_err(|problem| ServeError::Engine(problem.detail))?;
 
     let token = owner_token(&dir)?;
     let metrics = metrics_recorder();

@@ -12,8 +12,8 @@ mod token;
 use rclaude_types::{ErrorCode, KeyId, Problem};
 
 pub use keys::Keys;
-pub(crate) use secret::random_hex;
 pub use secret::Secret;
+pub(crate) use secret::random_hex;
 pub use token::owner_token;
 
 /// Who made a request.

@@ -204,7 +204,8 @@ impl Actor {
                     match entry {
                         Entry::Event(body) => log.push(turn.clone(), body),
                         Entry::Asked(ask) => {
-                            let approval = Box::new(approval_of(&session, turn.as_ref(), &ask, now));
+                            let approval =
+                                Box::new(approval_of(&session, turn.as_ref(), &ask, now));
                             approval::insert(tx, &approval, &ask.agent_request, &ask.raw).await?;
                             log.push(turn.clone(), EventBody::ApprovalRequested { approval });
                             asked = true;

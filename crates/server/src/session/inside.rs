@@ -32,7 +32,10 @@ pub(super) fn environment(own: &BTreeMap<String, String>) -> BTreeMap<String, St
         ("HOME", "/home/agent"),
         ("LANG", "C.UTF-8"),
         ("LOGNAME", "agent"),
-        ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/opt/rclaude/agents/claude-code"),
+        (
+            "PATH",
+            "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/opt/rclaude/agents/claude-code",
+        ),
         ("SHELL", "/bin/bash"),
         ("TERM", "xterm-256color"),
         ("USER", "agent"),
@@ -190,8 +193,7 @@ pub(super) async fn diff(
     };
     let run = async {
         let id = ExecId::generate();
-        let mut output =
-            client.run(&id, &spec).await.map_err(|error| error.to_string())?;
+        let mut output = client.run(&id, &spec).await.map_err(|error| error.to_string())?;
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
         while let Some(piece) = output.next().await {
             match piece.map_err(|error| error.to_string())? {

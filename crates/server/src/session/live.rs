@@ -69,7 +69,10 @@ impl Handle {
 
     /// Notes that the turn under way was asked to stop.
     pub(super) fn interrupt(&self) {
-        self.interrupted.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(Instant::now);
+        self.interrupted
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get_or_insert_with(Instant::now);
     }
 
     /// When the turn under way was asked to stop.

@@ -37,7 +37,9 @@ mod tests {
         for entropy in (0..5_000_u64).map(|n| n.wrapping_mul(0x9E37_79B9_7F4A_7C15)) {
             for crowded in [false, true] {
                 let name = suggest(entropy, crowded);
-                assert!(name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-'));
+                assert!(
+                    name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+                );
                 assert!(name.len() <= 63, "{name}");
             }
         }

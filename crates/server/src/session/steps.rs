@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     agent::install::CLAUDE_CODE_IN_SANDBOX,
+    chain::chain,
     repo::{Checkout, PrepareOptions},
 };
 
@@ -141,7 +142,8 @@ impl Actor {
         }
         let stream = provider.dial(&reference).await.map_err(|e| chain(&e))?;
         let shake = async {
-            let client = agentd::Client::connect(stream, &self.sandbox.token, &self.engine.tracker).await?;
+            let client =
+                agentd::Client::connect(stream, &self.sandbox.token, &self.engine.tracker).await?;
             client.health().await?;
             Ok::<_, agentd::Error>(client)
         };
@@ -315,19 +317,4 @@ impl Actor {
     pub(super) fn reference(&self) -> SandboxRef {
         SandboxRef(self.sandbox.provider_ref.clone().unwrap_or_default())
     }
-}
-
-/// An error with all that caused it.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let next = error.to_string();
-        if !text.ends_with(&next) {
-            text.push_str(": ");
-            text.push_str(&next);
-        }
-        cause = error.source();
-    }
-    text
 }

@@ -162,7 +162,8 @@ impl Actor {
         self.engine
             .commit(&self.session.id, async move |tx, log| {
                 if let Some(death) = death {
-                    bury(tx, log, &session, turn.as_ref().map(|row| &row.turn.id), death, now).await?;
+                    bury(tx, log, &session, turn.as_ref().map(|row| &row.turn.id), death, now)
+                        .await?;
                 }
                 let exec = ExecId::generate();
                 let name = conversation.to_string();
@@ -172,7 +173,9 @@ impl Actor {
                     agent_rows::push_input(tx, &session, &exec, &prompt).await?;
                 }
                 match turn {
-                    Some(turn) if turn.turn.started_at.is_none() => begin(tx, log, &turn, now).await,
+                    Some(turn) if turn.turn.started_at.is_none() => {
+                        begin(tx, log, &turn, now).await
+                    }
                     _ => Ok(()),
                 }
             })

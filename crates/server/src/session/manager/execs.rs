@@ -194,12 +194,7 @@ impl SessionManager {
     }
 
     /// A signal for its process group. One that has ended already is left alone.
-    pub async fn exec_signal(
-        &self,
-        id: &SessionId,
-        exec: &ExecId,
-        signal: &str,
-    ) -> Result<()> {
+    pub async fn exec_signal(&self, id: &SessionId, exec: &ExecId, signal: &str) -> Result<()> {
         let number = signal_number(signal)?;
         if self.get_exec(id, exec).await?.state != ExecState::Running {
             return Ok(());
@@ -248,9 +243,9 @@ fn frames(id: ExecId, output: OutputStream) -> BoxStream<'static, Result<ExecFra
                 ProcessState::Exited { code, signal, out_of_memory, .. } => {
                     ExecFrame::Exited { code, signal, out_of_memory }
                 }
-                ProcessState::Lost => ExecFrame::Lost {
-                    reason: "its sandbox was stopped while it ran".to_owned(),
-                },
+                ProcessState::Lost => {
+                    ExecFrame::Lost { reason: "its sandbox was stopped while it ran".to_owned() }
+                }
                 // Asked for what there is so far: the stream ends here.
                 ProcessState::Running { .. } => return None,
             },

@@ -107,9 +107,9 @@ impl SessionManager {
         let mut conn = self.engine.store.read().await.map_err(from_store)?;
         let row = session::get(&mut conn, id).await.map_err(from_store)?;
         drop(conn);
-        inside::diff(&client, row.base_commit.as_deref(), format).await.map_err(|why| {
-            Problem::new(ErrorCode::Conflict, format!("no diff can be made: {why}"))
-        })
+        inside::diff(&client, row.base_commit.as_deref(), format)
+            .await
+            .map_err(|why| Problem::new(ErrorCode::Conflict, format!("no diff can be made: {why}")))
     }
 
     /// What it used, as the gateway metered it.

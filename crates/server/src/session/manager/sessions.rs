@@ -41,19 +41,25 @@ impl SessionManager {
             self.ready_for_prompts()?;
         }
         if let Some(template) = &request.template {
-            engine.provider.templates().iter().find(|known| *known == template).ok_or_else(|| {
-                Problem::new(
-                    ErrorCode::TemplateNotFound,
-                    format!("there is no template {template:?}; there is {:?}", engine.provider.templates()),
-                )
-            })?;
+            engine.provider.templates().iter().find(|known| *known == template).ok_or_else(
+                || {
+                    Problem::new(
+                        ErrorCode::TemplateNotFound,
+                        format!(
+                            "there is no template {template:?}; there is {:?}",
+                            engine.provider.templates()
+                        ),
+                    )
+                },
+            )?;
         }
         let name = self.name(request.name.as_deref()).await?;
         let checkout = self.quick_checkout(&request, &name).await?;
         let id = SessionId::generate();
         let now = engine.now();
         // Followers may come before the answer to this request is written.
-        let new = New { id: id.clone(), name, request, checkout, now, provider: engine.provider.kind() };
+        let new =
+            New { id: id.clone(), name, request, checkout, now, provider: engine.provider.kind() };
         let made = engine
             .commit(&id, async move |tx, log| {
                 if let Some(before) = once::claim(tx, once.as_ref(), now).await? {
@@ -92,7 +98,8 @@ impl SessionManager {
     }
 
     async fn get_by_text(&self, id: &str) -> Result<Session> {
-        let id = id.parse().map_err(|_| Problem::new(ErrorCode::Internal, "a stored id is damaged"))?;
+        let id =
+            id.parse().map_err(|_| Problem::new(ErrorCode::Internal, "a stored id is damaged"))?;
         self.get(&id).await
     }
 
@@ -218,7 +225,10 @@ impl SessionManager {
         let mut conn = self.engine.store.read().await.map_err(from_store)?;
         let mut crowded = false;
         loop {
-            let name = wanted.map_or_else(|| names::suggest(uuid::Uuid::now_v7().as_u64_pair().1, crowded), str::to_owned);
+            let name = wanted.map_or_else(
+                || names::suggest(uuid::Uuid::now_v7().as_u64_pair().1, crowded),
+                str::to_owned,
+            );
             match session::find_by_reference(&mut conn, &name).await {
                 Err(StoreError::NotFound { .. }) => return Ok(name),
                 Ok(_) | Err(StoreError::Ambiguous { .. }) if wanted.is_some() => {
@@ -232,7 +242,11 @@ impl SessionManager {
 
     /// The repository's checkout if it can be had at once, so that a wrong one is refused before
     /// anything is stored. `None` if it takes longer, or there is no repository.
-    async fn quick_checkout(&self, request: &CreateSession, name: &str) -> Result<Option<Checkout>> {
+    async fn quick_checkout(
+        &self,
+        request: &CreateSession,
+        name: &str,
+    ) -> Result<Option<Checkout>> {
         let Some(source) = &request.repository else { return Ok(None) };
         let options = PrepareOptions::new(name);
         let mut unheard = |_: &str| {};
@@ -262,7 +276,8 @@ async fn insert(
     let New { id, name, request, checkout, now, provider } = new;
     let prompt = request.prompt.clone();
     let settings = SessionSettings::from(request);
-    session::insert(tx, &NewSession { id: id.clone(), name: name.clone(), settings, at: now }).await?;
+    session::insert(tx, &NewSession { id: id.clone(), name: name.clone(), settings, at: now })
+        .await?;
     log.push(None, EventBody::SessionCreated { name });
     if let Some(checkout) = &checkout {
         session::set_checkout(tx, &id, &checkout_row(checkout), now).await?;
