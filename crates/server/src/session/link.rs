@@ -7,14 +7,13 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 #[derive(Debug)]
 pub(super) struct Link {
     pub(super) client: agentd::Client,
-    /// Ends the egress and the watchers with the link.
-    pub(super) cancel: CancellationToken,
+    /// Ends the egress with the link.
     _guard: DropGuard,
 }
 
 impl Link {
     pub(super) fn new(client: agentd::Client, cancel: CancellationToken) -> Self {
-        Self { client, _guard: cancel.clone().drop_guard(), cancel }
+        Self { client, _guard: cancel.drop_guard() }
     }
 
     /// Until the connection to the daemon is gone.

@@ -93,7 +93,7 @@ impl Handle {
 
 /// All sessions that have an actor.
 #[derive(Debug, Default)]
-pub(super) struct Live(Mutex<HashMap<SessionId, Arc<Handle>>>);
+pub(crate) struct Live(Mutex<HashMap<SessionId, Arc<Handle>>>);
 
 impl Live {
     /// The session's handle; `start` is called once for a session that has none yet.
