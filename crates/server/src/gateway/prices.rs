@@ -195,10 +195,12 @@ mod tests {
                     million(|t| &mut t.cache_write_5m, name),
                     million(|t| &mut t.cache_write_1h, name),
                 ];
-                format!("{name}: {}", per_million.map(|m| MicroUsd(m).to_string()).join(" "))
+                format!("{name}: {}", per_million.map(|micros| micros.to_string()).join(" "))
             })
             .collect();
-        insta::assert_snapshot!(format!("{}\n{}", price_version(), rows.join("\n")));
+        let head =
+            "micro-dollars per million tokens: input, output, cache read, write 5m, write 1h";
+        insta::assert_snapshot!(format!("{}\n{head}\n{}", price_version(), rows.join("\n")));
     }
 
     #[test]
