@@ -1,11 +1,11 @@
 //! How fast the store is, beside the disk it is on. `cargo bench -p rclaude-store`.
 //!
-//! The raw loop appends 4 KiB to a file and waits for the disk: what a commit cannot do without.
-//! Group commit lets sixteen writers together pass it.
+//! The raw loop writes 4 KiB into a file that has its size already and waits for the disk: what
+//! a commit cannot do without. Group commit lets sixteen writers together pass it.
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a bench reports and may fail")]
 
 use std::{
-    io::Write,
+    os::unix::fs::FileExt,
     path::Path,
     time::{Duration, Instant},
 };
@@ -33,10 +33,14 @@ async fn main() {
 
     let raw = raw_fsyncs(dir.path());
     println!("raw 4 KiB write + fsync   {raw:>10.0} /s");
-    let alone = appends(&store, 1).await;
-    println!("appends, one writer       {alone:>10.0} /s   {:.2} of raw", alone / raw);
-    let together = appends(&store, WRITERS).await;
-    println!("appends, {WRITERS} writers       {together:>10.0} /s   {:.2} of raw", together / raw);
+    for (writers, entries) in [(1, 1), (WRITERS, 1), (1, 64), (WRITERS, 64)] {
+        let rate = appends(&store, writers, entries).await;
+        let (all, beside) = (rate * f64::from(entries), rate / raw);
+        println!(
+            "{writers:>2} writing {entries:>2} entries     {rate:>10.0} /s   \
+             {beside:.2} of raw, {all:.0} entries/s"
+        );
+    }
     let reads = point_reads(&store).await;
     println!("point reads, {READERS} readers   {reads:>10.0} /s");
     let pages = page_reads(&store).await;
@@ -45,21 +49,25 @@ async fn main() {
 }
 
 fn raw_fsyncs(dir: &Path) -> f64 {
-    let mut file = std::fs::File::create(dir.join("raw")).unwrap();
+    let file = std::fs::File::create(dir.join("raw")).unwrap();
     let page = [7; 4096];
+    for place in 0..256 {
+        file.write_all_at(&page, place * 4096).unwrap();
+    }
+    file.sync_all().unwrap();
     let begun = Instant::now();
     let mut count = 0_u32;
     while begun.elapsed() < SPAN {
-        file.write_all(&page).unwrap();
+        file.write_all_at(&page, u64::from(count % 256) * 4096).unwrap();
         file.sync_data().unwrap();
         count += 1;
     }
     f64::from(count) / begun.elapsed().as_secs_f64()
 }
 
-/// Each writer appends one entry of some 300 bytes at a time to a session of its own, and waits
-/// for it.
-async fn appends(store: &Store, writers: usize) -> f64 {
+/// Each writer appends so many entries of some 300 bytes at a time to a session of its own, and
+/// waits for them.
+async fn appends(store: &Store, writers: usize, entries: u32) -> f64 {
     let mut sessions = Vec::new();
     for _ in 0..writers {
         sessions.push(add_session(store).await);
@@ -67,9 +75,9 @@ async fn appends(store: &Store, writers: usize) -> f64 {
     rate(sessions, |id| {
         let store = store.clone();
         async move {
-            let entry = [(None, message())];
+            let entries: Vec<_> = (0..entries).map(|_| (None, message())).collect();
             let append = async move |tx: &mut rclaude_store::Tx| {
-                event::append(tx, &id, Timestamp::from_micros(1), &entry).await
+                event::append(tx, &id, Timestamp::from_micros(1), &entries).await
             };
             store.write(append).await.unwrap();
         }
@@ -82,7 +90,7 @@ async fn point_reads(store: &Store) -> f64 {
     rate(vec![id; READERS], |id| {
         let store = store.clone();
         async move {
-            session::get(&mut *store.read().await.unwrap(), &id).await.unwrap();
+            session::get(&mut store.read().await.unwrap(), &id).await.unwrap();
         }
     })
     .await
@@ -99,7 +107,7 @@ async fn page_reads(store: &Store) -> f64 {
     rate(vec![id; READERS], |id| {
         let store = store.clone();
         async move {
-            let page = event::after(&mut *store.read().await.unwrap(), &id, 400, 100).await;
+            let page = event::after(&mut store.read().await.unwrap(), &id, 400, 100).await;
             assert_eq!(page.unwrap().len(), 100);
         }
     })

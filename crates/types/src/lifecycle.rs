@@ -155,11 +155,11 @@ mod tests {
 
     #[test]
     fn the_transition_table_is_this_one() {
+        use Phase::{Destroyed, Destroying, Paused, Pausing, Pending, Resuming, Running, Starting};
         let moves =
             |from: Phase| PHASES.into_iter().filter(|to| from.can_become(*to)).collect::<Vec<_>>();
         let failures = &PHASES[8..];
         let with_failures = |plain: &[Phase]| [plain, failures].concat();
-        use Phase::*;
         assert_eq!(moves(Pending), with_failures(&[Starting, Destroying]));
         assert_eq!(moves(Starting), with_failures(&[Running, Paused, Destroying]));
         assert_eq!(moves(Running), with_failures(&[Pausing, Paused, Destroying]));

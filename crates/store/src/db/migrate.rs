@@ -82,13 +82,14 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::db::sqlite;
+    use crate::db::{Sql, sqlite};
 
-    queries! {
-        KEEP = "INSERT INTO meta (key, value) VALUES ('kept', 'yes')";
-        KEPT = "SELECT value FROM meta WHERE key = 'kept'";
-        SCHEMA = "SELECT coalesce(sql, name) AS sql FROM sqlite_schema ORDER BY type, name";
-    }
+    const KEEP: &str = "INSERT INTO meta (key, value) VALUES ('kept', 'yes')";
+    const KEPT: Sql = Sql { name: "kept", text: "SELECT value FROM meta WHERE key = 'kept'" };
+    const SCHEMA: Sql = Sql {
+        name: "schema",
+        text: "SELECT coalesce(sql, name) AS sql FROM sqlite_schema ORDER BY type, name",
+    };
 
     async fn schema(conn: &mut Conn) -> Vec<String> {
         let rows = conn.all(SCHEMA, []).await.unwrap();
@@ -110,7 +111,7 @@ mod tests {
         for version in 1..=newest {
             let path = dir.path().join(format!("{version}.db"));
             let mut conn = database_of_version(version, &path).await;
-            conn.run(KEEP, []).await.unwrap();
+            conn.control(KEEP).await.unwrap();
             run_missing(&mut conn, MIGRATIONS).await.unwrap();
             assert_eq!(schema(&mut conn).await, new, "from version {version}");
             let row = conn.first(KEPT, []).await.unwrap().unwrap();

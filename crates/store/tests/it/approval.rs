@@ -95,7 +95,7 @@ async fn what_nobody_answered_is_withdrawn_by_turn_or_by_session() {
     let (s, t) = (session.clone(), turn.clone());
     let by_turn =
         home.write(async move |tx| approval::withdraw_pending(tx, &s, Some(&t), at(2)).await).await;
-    assert_eq!(by_turn, [of_turn.clone()]);
+    assert_eq!(by_turn, std::slice::from_ref(&of_turn));
     let s = session.clone();
     let by_session =
         home.write(async move |tx| approval::withdraw_pending(tx, &s, None, at(3)).await).await;

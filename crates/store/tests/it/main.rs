@@ -1,5 +1,5 @@
 //! The store, over real files.
-#![expect(clippy::unwrap_used, reason = "a test's helpers may fail as its body may")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test's helpers may fail as it may")]
 
 mod support;
 

@@ -23,7 +23,7 @@ async fn what_was_written_is_there_when_it_is_opened_again() {
     home.write(async |tx| meta::set(tx, "server", "one").await).await;
     drop(home.store.clone());
     let again = Store::open(home.database()).await.unwrap();
-    let found = meta::get(&mut *again.read().await.unwrap(), "server").await.unwrap();
+    let found = meta::get(&mut again.read().await.unwrap(), "server").await.unwrap();
     assert_eq!(found.as_deref(), Some("one"));
 }
 
@@ -52,8 +52,7 @@ async fn a_damaged_page_is_an_error_not_a_wrong_answer() {
     fs::write(home.database(), bytes).unwrap();
     let outcome = async {
         let store = Store::open(home.database()).await?;
-        let outcome = meta::get(&mut *store.read().await?, "server").await;
-        outcome
+        meta::get(&mut *store.read().await?, "server").await
     };
     let error = outcome.await.unwrap_err();
     assert!(matches!(error, StoreError::Corrupt(_)), "{error}");

@@ -45,7 +45,7 @@ async fn a_phase_moves_by_the_table_and_from_the_generation_that_was_read() {
     assert_eq!(row.provider_ref.as_deref(), Some("machine-7"), "a name once learnt stays");
     let failed = Phase::Failed(FailureReason::AgentUnreachable);
     assert_eq!(step(3, failed, None).await.unwrap().phase, failed);
-    let read = sandbox::get(&mut *home.store.read().await.unwrap(), &id).await.unwrap();
+    let read = sandbox::get(&mut home.store.read().await.unwrap(), &id).await.unwrap();
     assert_eq!((read.phase, read.token.as_str()), (failed, "s3cret"));
     assert!(!format!("{read:?}").contains("s3cret"));
 }

@@ -41,7 +41,7 @@ async fn a_session_reads_back_whole() {
     assert_eq!((made.desired, made.generation), (Desired::Running, Generation(1)));
     assert_eq!((made.last_seq, made.cost), (0, MicroUsd(0)));
     assert_eq!((made.created_at, made.updated_at, made.deleted_at), (at(0), at(0), None));
-    let read = session::get(&mut *home.store.read().await.unwrap(), &id).await.unwrap();
+    let read = session::get(&mut home.store.read().await.unwrap(), &id).await.unwrap();
     assert_eq!(read, made);
 }
 
@@ -209,7 +209,7 @@ async fn what_was_found_out_is_kept() {
         session::set_failure(tx, &target, Some("out of luck"), at(3)).await
     })
     .await;
-    let row = session::get(&mut *home.store.read().await.unwrap(), &id).await.unwrap();
+    let row = session::get(&mut home.store.read().await.unwrap(), &id).await.unwrap();
     assert_eq!((row.base_commit, row.branch), (checkout.base_commit, checkout.branch));
     assert_eq!(row.checkout, Some(checkout.info));
     assert_eq!(row.agent_session_id.as_deref(), Some("conversation"));

@@ -67,20 +67,20 @@ async fn work_that_panics_takes_back_its_writes_and_leaves_the_store_usable() {
 #[tokio::test(flavor = "multi_thread")]
 async fn work_whose_caller_stopped_waiting_is_done_whole() {
     let home = Home::new().await;
-    let (begun, began) = oneshot::channel();
+    let (report, begun) = oneshot::channel();
     let (go, wait) = oneshot::channel();
     let store = home.store.clone();
     let caller = JoinSet::from_iter([async move {
         store
             .write(async move |tx| {
                 meta::set(tx, "one", "done").await?;
-                begun.send(()).unwrap();
+                report.send(()).unwrap();
                 let () = wait.await.unwrap();
                 meta::set(tx, "two", "done").await
             })
             .await
     }]);
-    began.await.unwrap();
+    begun.await.unwrap();
     drop(caller);
     go.send(()).unwrap();
     // Queued behind it, so it was done when this is answered.
@@ -156,5 +156,5 @@ async fn a_closed_store_has_done_what_was_queued_and_refuses_more() {
 
     assert!(!home.database().with_extension("db-wal").exists(), "the log was taken in");
     let again = rclaude_store::Store::open(home.database()).await.unwrap();
-    session::get(&mut *again.read().await.unwrap(), &id).await.unwrap();
+    session::get(&mut again.read().await.unwrap(), &id).await.unwrap();
 }
