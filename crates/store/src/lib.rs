@@ -13,7 +13,8 @@
 //! use rclaude_store::{Store, session};
 //!
 //! let store = Store::open(path).await?;
-//! let row = session::get(&mut *store.read().await?, &id).await?;
+//! let mut conn = store.read().await?;
+//! let row = session::get(&mut conn, &id).await?;
 //! store
 //!     .write(async move |tx| session::set_failure(tx, &row.id, None, row.updated_at).await)
 //!     .await?;

@@ -73,7 +73,7 @@ impl Phase {
             (Destroyed, _) => false,
             (_, Destroying) => !matches!(self, Destroying),
             (Pending, Starting)
-            | (Starting | Resuming, Running)
+            | (Starting | Resuming, Running | Paused)
             | (Running, Pausing | Paused)
             | (Pausing, Paused | Running)
             | (Paused, Resuming)
@@ -155,17 +155,17 @@ mod tests {
 
     #[test]
     fn the_transition_table_is_this_one() {
+        use Phase::{Destroyed, Destroying, Paused, Pausing, Pending, Resuming, Running, Starting};
         let moves =
             |from: Phase| PHASES.into_iter().filter(|to| from.can_become(*to)).collect::<Vec<_>>();
         let failures = &PHASES[8..];
         let with_failures = |plain: &[Phase]| [plain, failures].concat();
-        use Phase::*;
         assert_eq!(moves(Pending), with_failures(&[Starting, Destroying]));
-        assert_eq!(moves(Starting), with_failures(&[Running, Destroying]));
+        assert_eq!(moves(Starting), with_failures(&[Running, Paused, Destroying]));
         assert_eq!(moves(Running), with_failures(&[Pausing, Paused, Destroying]));
         assert_eq!(moves(Pausing), with_failures(&[Running, Paused, Destroying]));
         assert_eq!(moves(Paused), with_failures(&[Resuming, Destroying]));
-        assert_eq!(moves(Resuming), with_failures(&[Running, Destroying]));
+        assert_eq!(moves(Resuming), with_failures(&[Running, Paused, Destroying]));
         assert_eq!(moves(Destroying), [Destroyed]);
         assert_eq!(moves(Destroyed), []);
         for failed in failures {

@@ -13,6 +13,7 @@ use rclaude_types::{ErrorCode, KeyId, Problem};
 
 pub use keys::Keys;
 pub use secret::Secret;
+pub(crate) use secret::random_hex;
 pub use token::owner_token;
 
 /// Who made a request.

@@ -54,6 +54,13 @@ pub(super) fn digest(secret: &str) -> Digest {
     Digest(Sha256::digest(secret.as_bytes()).into())
 }
 
+/// 256 random bits in hexadecimal, for secrets that no person ever sees.
+pub(crate) fn random_hex() -> String {
+    let mut bytes = [0; 32];
+    aws_lc_rs::rand::fill(&mut bytes).expect("the kernel's randomness never fails once it is up");
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// Long division by 62, most significant digit first.
 fn base62(mut number: [u8; 32]) -> String {
     let mut digits = [0; DIGITS];

@@ -1,3 +1,7 @@
-//! Tests of the server from outside.
+//! The server's rooms as their callers meet them: over real sockets, with a real git.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a helper that cannot go on fails its test")]
 
+mod agent;
 mod contract;
+mod gateway;
+mod repo;

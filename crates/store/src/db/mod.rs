@@ -15,7 +15,7 @@ pub use conn::{Conn, Tx};
 pub(crate) use conn::{Row, Sql, queries};
 pub use read::Reader;
 pub(crate) use read::Readers;
-pub(crate) use value::{Column, Json, Value, label, unlabel};
+pub(crate) use value::{Json, Value, label, unlabel};
 pub(crate) use write::Writer;
 
 use std::path::Path;

@@ -145,27 +145,39 @@ async fn serve(mut tx: Tx, mut inbox: mpsc::Receiver<Message>) {
 
 /// Does the first piece of work and whatever is queued behind it in one commit. Returns whom to
 /// tell when the queue asked to close.
+///
+/// A savepoint stays open after `ROLLBACK TO`, and `COMMIT` releases the last: between two
+/// pieces of work there is one call to the database at most.
 async fn batch(
     tx: &mut Tx,
     first: Box<dyn Work>,
     inbox: &mut mpsc::Receiver<Message>,
 ) -> Option<oneshot::Sender<()>> {
     let mut closing = None;
-    let mut done = Vec::new();
+    let mut done = vec![first];
     tx.renew();
-    let mut outcome = tx.control("BEGIN IMMEDIATE").await;
-    let mut next = Some(first);
-    while let Some(mut work) = next.take() {
-        if outcome.is_ok() {
-            outcome = in_savepoint(tx, work.as_mut()).await;
+    let mut outcome = tx.control("BEGIN IMMEDIATE; SAVEPOINT work").await;
+    while outcome.is_ok()
+        && let Some(work) = done.last_mut()
+    {
+        let keep = work.run(tx).await;
+        outcome = tx.lost().cloned().map_or(Ok(()), Err);
+        if outcome.is_ok() && !keep {
+            outcome = tx.control("ROLLBACK TO work").await;
         }
-        done.push(work);
-        if outcome.is_ok() && done.len() < BATCH {
-            match inbox.try_recv() {
-                Ok(Message::Work(work)) => next = Some(work),
-                Ok(Message::Close(done)) => closing = Some(done),
-                Err(_) => {}
+        if outcome.is_err() || done.len() == BATCH {
+            break;
+        }
+        match inbox.try_recv() {
+            Ok(Message::Work(work)) => done.push(work),
+            Ok(Message::Close(asked)) => {
+                closing = Some(asked);
+                break;
             }
+            Err(_) => break,
+        }
+        if keep {
+            outcome = tx.control("RELEASE work; SAVEPOINT work").await;
         }
     }
     if outcome.is_ok() {
@@ -180,18 +192,4 @@ async fn batch(
         work.answer(outcome.clone());
     }
     closing
-}
-
-/// Does one piece of work so that its failure takes back its own writes alone. An error here
-/// means that the transaction as a whole is lost.
-async fn in_savepoint(tx: &mut Tx, work: &mut dyn Work) -> Result<()> {
-    tx.control("SAVEPOINT work").await?;
-    let keep = work.run(tx).await;
-    if let Some(error) = tx.lost() {
-        return Err(error.clone());
-    }
-    if !keep {
-        tx.control("ROLLBACK TO work").await?;
-    }
-    tx.control("RELEASE work").await
 }

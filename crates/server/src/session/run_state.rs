@@ -1,0 +1,164 @@
+//! What is known of the agent's process, as it is stored beside the offset it was read up to.
+//!
+//! [`digest`] is the heart: pure, from signals to what must be written. Whoever restarts the server
+//! in mid-line loads this, reads on at the offset, and is where the dead server was.
+
+use rclaude_types::{EventBody, NoticeLevel, TurnId, TurnOutcome};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::agent::{Ask, Signal, Translator};
+
+/// One process of the agent, from its start to its end.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct RunState {
+    /// Between-lines state of the adapter.
+    pub(super) translator: Translator,
+    /// The agent's name for the conversation.
+    pub(super) agent_session: Uuid,
+    /// It was told to take up an earlier conversation.
+    pub(super) resumed: bool,
+    /// It says that it is at work.
+    pub(super) busy: bool,
+    /// The turn whose prompt it was given.
+    pub(super) turn: Option<TurnId>,
+    /// It has begun with that prompt.
+    pub(super) taken: bool,
+    /// It will do no more for that prompt.
+    pub(super) over: bool,
+    /// What it last said came of it.
+    pub(super) ending: Option<Ending>,
+    /// How often the process was started again within that turn.
+    pub(super) restarts: u32,
+    /// It could not find the conversation it was told to take up.
+    pub(super) resume_failed: bool,
+}
+
+/// What the agent said came of a turn.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Ending {
+    pub(super) outcome: TurnOutcome,
+    pub(super) failure: Option<String>,
+}
+
+impl Ending {
+    pub(super) fn completed() -> Self {
+        Self { outcome: TurnOutcome::Completed, failure: None }
+    }
+
+    pub(super) fn interrupted() -> Self {
+        Self { outcome: TurnOutcome::Interrupted, failure: None }
+    }
+
+    pub(super) fn failed(why: String) -> Self {
+        Self { outcome: TurnOutcome::Failed, failure: Some(why) }
+    }
+}
+
+impl RunState {
+    pub(super) fn new(translator: Translator, agent_session: Uuid, resumed: bool) -> Self {
+        Self {
+            translator,
+            agent_session,
+            resumed,
+            busy: false,
+            turn: None,
+            taken: false,
+            over: false,
+            ending: None,
+            restarts: 0,
+            resume_failed: false,
+        }
+    }
+
+    /// As it is stored.
+    pub(super) fn to_json(&self) -> Value {
+        serde_json::to_value(self).expect("strings, numbers and maps with string keys")
+    }
+
+    /// Gives it a prompt.
+    pub(super) fn give(&mut self, turn: TurnId) {
+        self.turn = Some(turn);
+        self.taken = false;
+        self.over = false;
+        self.ending = None;
+    }
+
+    /// The turn is over and its end can be written.
+    ///
+    /// One `result` is not one prompt: the agent also works on its own account (a background task
+    /// ended), and what it reports of that, before it took our prompt, is not our turn's end. A
+    /// prompt that it recognises as done before a restart is over without another result.
+    pub(super) fn is_done(&self) -> bool {
+        let answered = self.ending.is_some() || (self.resumed && self.over);
+        self.turn.is_some() && self.taken && !self.busy && answered
+    }
+}
+
+/// What signals amount to: all of it is written in one transaction.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Digest {
+    /// In the order of the output; asks are events too.
+    pub(super) entries: Vec<Entry>,
+    /// Requests of the agent's that it no longer waits for.
+    pub(super) withdrawn: Vec<String>,
+    /// What must be said to the agent at once.
+    pub(super) replies: Vec<Vec<u8>>,
+}
+
+/// One entry for the log.
+#[derive(Debug, PartialEq)]
+pub(super) enum Entry {
+    Event(EventBody),
+    Asked(Ask),
+}
+
+/// Makes of signals what must be written, and brings the state up to date.
+pub(super) fn digest(state: &mut RunState, signals: Vec<Signal>) -> Digest {
+    let mut digest = Digest::default();
+    for signal in signals {
+        match signal {
+            Signal::Event(body) => digest.entries.push(Entry::Event(body)),
+            Signal::Asked(ask) => digest.entries.push(Entry::Asked(ask)),
+            Signal::Withdrawn { agent_request } => digest.withdrawn.push(agent_request),
+            Signal::Busy => state.busy = true,
+            Signal::Idle => state.busy = false,
+            Signal::PromptTaken { turn } if state.turn.as_ref() == Some(&turn) => {
+                state.taken = true;
+                state.busy = true;
+            }
+            Signal::PromptOver { turn, cancelled } if state.turn.as_ref() == Some(&turn) => {
+                state.over = true;
+                if cancelled && state.ending.is_none() {
+                    state.ending =
+                        Some(Ending { outcome: TurnOutcome::Interrupted, failure: None });
+                }
+            }
+            // A prompt said to a turn under way shares that turn's end.
+            Signal::PromptTaken { .. } | Signal::PromptOver { .. } => {}
+            Signal::Result(result) => {
+                if state.taken {
+                    state.ending =
+                        Some(Ending { outcome: result.outcome, failure: result.failure });
+                }
+            }
+            // We chose the name; the agent only repeats it.
+            Signal::Identity { .. } => {}
+            Signal::ResumeFailed => state.resume_failed = true,
+            // It exits, and is started again to resume what is there.
+            Signal::AlreadyExists => {}
+            Signal::Reply(bytes) => digest.replies.push(bytes),
+            Signal::Control(answer) => {
+                if let Err(why) = answer.outcome {
+                    digest.entries.push(Entry::Event(EventBody::Notice {
+                        level: NoticeLevel::Warning,
+                        code: "agent_refused_request".to_owned(),
+                        message: format!("the agent refused a request: {why}"),
+                    }));
+                }
+            }
+        }
+    }
+    digest
+}
