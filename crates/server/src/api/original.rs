@@ -24,9 +24,10 @@ use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    Api, events,
-    extract::{InSession, Json, JsonOnce, Query},
+    Api, events, execs,
+    extract::{InSession, Json, JsonOnce, OnceKey, Query},
     files::{self, AnyQuery},
+    openapi::Octets,
     problem::{Refusal, Result},
     sessions::{self, created},
     stream::{EVENT_STREAM, accepts, problem_frame, sse},
@@ -130,10 +131,11 @@ pub(super) struct Executed {
 pub(super) async fn execute(
     State(api): State<Api>,
     InSession(id): InSession,
+    OnceKey(once): OnceKey,
     Json(request): Json<Execute>,
 ) -> Result<Answer<Executed>> {
-    let exec = api.sessions.exec(&id, None, request.request()).await?;
-    let frames = api.sessions.exec_output(&id, &exec.id, 0, 0, true).await?;
+    let chosen = once.map(|key| execs::derived(&id, &key));
+    let (_, frames) = api.sessions.exec_and_follow(&id, chosen, request.request()).await?;
     Ok(Answer(gather(frames).await?))
 }
 
@@ -263,10 +265,10 @@ fn of_turn(
     responses(
         (status = 200, description = "A directory's entries, or a file's bytes.", content(
             (FileList = "application/json"),
-            (Vec<u8> = "application/octet-stream"),
+            (Octets = "application/octet-stream"),
         )),
         (status = 206, description = "A range of a file's bytes.",
-            body = Vec<u8>, content_type = "application/octet-stream"),
+            body = Octets, content_type = "application/octet-stream"),
     )
 )]
 pub(super) async fn read_files(

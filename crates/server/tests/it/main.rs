@@ -2,6 +2,6 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a helper that cannot go on fails its test")]
 
 mod agent;
-mod contract;
+mod api;
 mod gateway;
 mod repo;
