@@ -162,3 +162,90 @@ pub(super) fn digest(state: &mut RunState, signals: Vec<Signal>) -> Digest {
     }
     digest
 }
+
+#[cfg(test)]
+mod tests {
+    use rclaude_types::PermissionMode;
+
+    use super::*;
+    use crate::agent::{self, Launch, TurnResult};
+
+    fn fresh(resumed: bool) -> RunState {
+        let launch = Launch {
+            binary: "claude".to_owned(),
+            agent_session: Uuid::nil(),
+            resume: resumed,
+            model: None,
+            permission_mode: PermissionMode::Default,
+            gateway_url: "http://gateway".to_owned(),
+            token: "token".to_owned(),
+            env: [].into(),
+            append_system_prompt: None,
+        };
+        let translator = agent::adapter(rclaude_types::AgentKind::ClaudeCode).translator(&launch);
+        RunState::new(translator, Uuid::nil(), resumed)
+    }
+
+    fn taken(turn: &TurnId) -> Signal {
+        Signal::PromptTaken { turn: turn.clone() }
+    }
+
+    fn over(turn: &TurnId) -> Signal {
+        Signal::PromptOver { turn: turn.clone(), cancelled: false }
+    }
+
+    fn result(outcome: TurnOutcome) -> Signal {
+        let (failure, api_status, turns) = (None, None, Vec::new());
+        Signal::Result(TurnResult { outcome, failure, api_status, turns })
+    }
+
+    #[test]
+    fn a_turn_is_done_once_its_prompt_was_taken_answered_and_the_agent_idles() {
+        let (mut state, turn) = (fresh(false), TurnId::generate());
+        state.give(turn.clone());
+        for signal in [taken(&turn), result(TurnOutcome::Completed), over(&turn)] {
+            digest(&mut state, vec![signal]);
+            assert!(!state.is_done());
+        }
+        digest(&mut state, vec![Signal::Idle]);
+        assert!(state.is_done());
+        assert_eq!(state.ending, Some(Ending::completed()));
+    }
+
+    #[test]
+    fn work_on_the_agents_own_account_does_not_end_a_turn_that_it_has_not_begun() {
+        let (mut state, turn) = (fresh(false), TurnId::generate());
+        digest(&mut state, vec![Signal::Busy]);
+        state.give(turn.clone());
+        digest(&mut state, vec![result(TurnOutcome::Completed), Signal::Idle]);
+        assert!(!state.is_done());
+        digest(&mut state, vec![taken(&turn), result(TurnOutcome::Failed), Signal::Idle]);
+        assert!(state.is_done());
+        assert_eq!(state.ending.map(|ending| ending.outcome), Some(TurnOutcome::Failed));
+    }
+
+    #[test]
+    fn a_resumed_agent_that_knows_the_prompt_as_done_ends_the_turn_without_another_result() {
+        let (mut state, turn) = (fresh(true), TurnId::generate());
+        state.give(turn.clone());
+        digest(&mut state, vec![taken(&turn), over(&turn), Signal::Idle]);
+        assert!(state.is_done());
+    }
+
+    #[test]
+    fn a_prompt_said_to_a_turn_under_way_does_not_change_whose_turn_it_is() {
+        let (mut state, turn) = (fresh(false), TurnId::generate());
+        state.give(turn.clone());
+        digest(&mut state, vec![taken(&turn), taken(&TurnId::generate())]);
+        assert_eq!(state.turn, Some(turn));
+    }
+
+    #[test]
+    fn the_state_reads_back_as_it_was_stored() {
+        let (mut state, turn) = (fresh(true), TurnId::generate());
+        state.give(turn);
+        let stored = state.to_json();
+        let read: RunState = serde_json::from_value(stored.clone()).unwrap();
+        assert_eq!(read.to_json(), stored);
+    }
+}
