@@ -1,3 +1,4 @@
-//! The server's tests over real parts, one binary.
+//! The server's rooms, each through its public door.
+#![expect(clippy::unwrap_used, reason = "in a test's helper, too, a failed step fails the test")]
 
 mod agent;
