@@ -1,4 +1,3 @@
-//! The server's rooms, each through its public door.
-#![expect(clippy::unwrap_used, reason = "in a test's helper, too, a failed step fails the test")]
+//! The server's tests over real parts, one binary.
 
 mod agent;
