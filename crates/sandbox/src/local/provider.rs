@@ -104,6 +104,10 @@ impl SandboxProvider for LocalProvider {
         ProviderKind::Local
     }
 
+    fn templates(&self) -> &[&'static str] {
+        &["host"]
+    }
+
     async fn create(&self, spec: &SandboxSpec) -> Result<SandboxRef> {
         let spec = spec.clone();
         self.change("create the sandbox", spec.id.clone(), move |inner, _| inner.create(&spec))

@@ -138,7 +138,7 @@ impl Actor {
         let cancel = self.engine.cancel.child_token();
         if let Some(outbound) = provider.outbound() {
             let sockets = outbound.sockets(&reference).await.map_err(|e| chain(&e))?;
-            self.engine.serve_outbound(&self.session.id, sockets, cancel.clone());
+            self.engine.serve_outbound(&self.session.id, sockets, &cancel);
         }
         let stream = provider.dial(&reference).await.map_err(|e| chain(&e))?;
         let shake = async {
