@@ -50,6 +50,8 @@ impl Refusal {
             Some(libc::EAGAIN | libc::ENOMEM | libc::EMFILE | libc::ENFILE) => {
                 ErrorCode::SandboxUnavailable
             }
+            // Not the kernel's, but ours about what we were given.
+            None if error.kind() == io::ErrorKind::InvalidInput => ErrorCode::InvalidRequest,
             _ => ErrorCode::Internal,
         };
         Self::new(code, format!("cannot {doing}: {error}"))

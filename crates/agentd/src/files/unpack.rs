@@ -26,12 +26,18 @@ use super::tree::make_directory;
 pub(crate) fn unpack(path: &Path, from: impl Read) -> io::Result<()> {
     let root = make_directory(path)?;
     let mut archive = Archive::new(from);
-    for entry in archive.entries()? {
-        unpack_entry(root.as_fd(), &mut entry?)?;
-    }
-    // What pads the archive belongs to it.
-    io::copy(&mut archive.into_inner(), &mut io::sink())?;
-    Ok(())
+    let unpack_all = || {
+        for entry in archive.entries()? {
+            unpack_entry(root.as_fd(), &mut entry?)?;
+        }
+        // What pads the archive belongs to it.
+        io::copy(&mut archive.into_inner(), &mut io::sink()).map(drop)
+    };
+    unpack_all().map_err(|error| match error.raw_os_error() {
+        Some(_) => error,
+        // What is not the kernel's doing is the archive's.
+        None => io::Error::new(io::ErrorKind::InvalidInput, error.to_string()),
+    })
 }
 
 fn unpack_entry(root: BorrowedFd<'_>, entry: &mut Entry<'_, impl Read>) -> io::Result<()> {

@@ -252,8 +252,7 @@ fn refusal(spec: &ProcessSpec, failure: &Failure) -> Refusal {
     }
 }
 
-/// Whose identity a process of `user` takes, for a daemon that is root or not.
+/// Whose identity a process of `user` takes. A daemon that is not root has none to give up.
 pub(crate) fn identity(user: User, agent: (u32, u32)) -> Option<(u32, u32)> {
-    let own = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
-    (user == User::Agent && own != agent && own.0 == 0).then_some(agent)
+    (user == User::Agent && rustix::process::geteuid().is_root()).then_some(agent)
 }

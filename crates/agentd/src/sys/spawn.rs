@@ -183,9 +183,13 @@ unsafe fn give_up_rights(uid: u32, gid: u32) -> Result<(), c_int> {
                 break;
             }
         }
-        if libc::syscall(libc::SYS_setgroups, 0, ptr::null::<u32>()) != 0
-            || libc::syscall(libc::SYS_setresgid, gid, gid, gid) != 0
-            || libc::syscall(libc::SYS_setresuid, uid, uid, uid) != 0
+        // Where the agent is the daemon's own user, as in a namespace of one id, there are only
+        // capabilities to lose, and no right to touch groups.
+        let is_other = (uid, gid) != (libc::geteuid(), libc::getegid());
+        if is_other
+            && (libc::syscall(libc::SYS_setgroups, 0, ptr::null::<u32>()) != 0
+                || libc::syscall(libc::SYS_setresgid, gid, gid, gid) != 0
+                || libc::syscall(libc::SYS_setresuid, uid, uid, uid) != 0)
         {
             return Err(errno());
         }
