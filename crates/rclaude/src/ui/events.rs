@@ -35,7 +35,6 @@ pub(crate) enum Piece {
 /// Turns events into text. Remembers what it began.
 #[derive(Debug)]
 pub(crate) struct Renderer {
-    out: Paint,
     err: Paint,
     /// Somebody watches: thoughts stream, and control characters are kept from the terminal.
     terminal: bool,
@@ -62,9 +61,8 @@ struct Open {
 }
 
 impl Renderer {
-    pub(crate) fn new(out: Paint, err: Paint, terminal: bool, width: usize, verbose: bool) -> Self {
+    pub(crate) fn new(err: Paint, terminal: bool, width: usize, verbose: bool) -> Self {
         Self {
-            out,
             err,
             terminal,
             width,

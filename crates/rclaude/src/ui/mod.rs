@@ -108,7 +108,7 @@ impl Ui {
 
     /// A renderer of events for this terminal.
     pub(crate) fn renderer(&self, verbose: bool) -> Renderer {
-        Renderer::new(self.out, self.err, self.out_is_terminal, self.width(), verbose)
+        Renderer::new(self.err, self.out_is_terminal, self.width(), verbose)
     }
 
     /// Columns, or a width that reads well where there are none.

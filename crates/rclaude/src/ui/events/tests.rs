@@ -99,11 +99,11 @@ fn rendered(mut renderer: Renderer, events: &[Event], mark: &str) -> String {
 }
 
 fn plain(verbose: bool) -> Renderer {
-    Renderer::new(Paint::new(false), Paint::new(false), false, 60, verbose)
+    Renderer::new(Paint::new(false), false, 60, verbose)
 }
 
 fn terminal() -> Renderer {
-    Renderer::new(Paint::new(true), Paint::new(true), true, 60, false)
+    Renderer::new(Paint::new(true), true, 60, false)
 }
 
 #[test]
