@@ -22,6 +22,16 @@ pub enum ProviderKind {
     Fake,
 }
 
+impl ProviderKind {
+    /// Its name, as it is stored.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::Fake => "fake",
+        }
+    }
+}
+
 /// The provider's name for a sandbox. Opaque to everything above the provider.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -132,6 +142,9 @@ pub type Result<T, E = ProviderError> = std::result::Result<T, E>;
 pub trait SandboxProvider: fmt::Debug + Send + Sync + 'static {
     /// Which implementation this is.
     fn kind(&self) -> ProviderKind;
+
+    /// What a sandbox's system can be made of, by name.
+    fn templates(&self) -> &[&'static str];
 
     /// Brings a sandbox up with its daemon in it. Calling it again with the same `spec.id`
     /// returns the sandbox that is already there.

@@ -2,7 +2,16 @@
 
 pub mod agent;
 pub mod api;
+pub mod auth;
+mod chain;
+pub mod clock;
+pub mod config;
 pub mod egress;
 pub mod gateway;
+mod info;
+mod metering;
 pub mod repo;
+mod run;
 pub mod session;
+
+pub use run::{Ready, ServeError, run};

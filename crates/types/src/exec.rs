@@ -66,6 +66,65 @@ pub struct Exec {
     pub started_at: Timestamp,
 }
 
+/// A signal that can be sent to a command, by its name without `SIG`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub enum Signal {
+    /// Interrupt, as Ctrl-C sends it.
+    Int,
+    /// Please end.
+    Term,
+    /// End now.
+    Kill,
+    /// The terminal is gone.
+    Hup,
+    /// Quit, as Ctrl-\ sends it.
+    Quit,
+    /// Means what the program says.
+    Usr1,
+    /// Means what the program says.
+    Usr2,
+    /// Stop until `CONT`.
+    Stop,
+    /// Go on.
+    Cont,
+}
+
+impl Signal {
+    /// The name, without `SIG`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Int => "INT",
+            Self::Term => "TERM",
+            Self::Kill => "KILL",
+            Self::Hup => "HUP",
+            Self::Quit => "QUIT",
+            Self::Usr1 => "USR1",
+            Self::Usr2 => "USR2",
+            Self::Stop => "STOP",
+            Self::Cont => "CONT",
+        }
+    }
+}
+
+/// Body of `POST /v1/sessions/{id}/execs/{exec}/signal`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct SignalExec {
+    /// Which signal, for the command's whole process group.
+    pub signal: Signal,
+}
+
+/// Answer of `POST /v1/sessions/{id}/execs/{exec}/stdin`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ExecInput {
+    /// Bytes of standard input the command was given so far: the offset of the next.
+    pub offset: u64,
+}
+
 /// One line (NDJSON) or server-sent event of `GET …/execs/{exec}/output`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]

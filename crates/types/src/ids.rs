@@ -93,6 +93,8 @@ ids! {
     RepositoryId = "rep", "^rep_[0-9a-f]{32}$";
     /// Names an API key.
     KeyId = "key", "^key_[0-9a-f]{32}$";
+    /// Names what one request to the model used.
+    UsageId = "usg", "^usg_[0-9a-f]{32}$";
     /// Names a process in a sandbox; chosen by whoever starts it.
     ExecId = "exe", "^exe_[0-9a-f]{32}$";
 }

@@ -27,9 +27,11 @@ pub use event::{
     Event, EventBody, ExecStream, FileDiff, NoticeLevel, PlanEntry, PlanStatus, Role, Seq,
     ToolKind, ToolLocation,
 };
-pub use exec::{CreateExec, Exec, ExecFrame, ExecState};
+pub use exec::{CreateExec, Exec, ExecFrame, ExecInput, ExecState, Signal, SignalExec};
 pub use file::{FileEntry, FileKind, FileList};
-pub use ids::{ApprovalId, ExecId, IdError, KeyId, RepositoryId, SandboxId, SessionId, TurnId};
+pub use ids::{
+    ApprovalId, ExecId, IdError, KeyId, RepositoryId, SandboxId, SessionId, TurnId, UsageId,
+};
 pub use key::{ApiKey, CreateKey, CreatedKey};
 pub use lifecycle::{Desired, FailureReason, Generation, Phase, SessionStatus, TurnState};
 pub use money::MicroUsd;

@@ -53,6 +53,37 @@ pub enum FailureReason {
     AgentUnreachable,
 }
 
+impl Phase {
+    /// No step leads out of a terminal phase.
+    pub const fn is_terminal(self) -> bool {
+        matches!(self, Self::Destroyed)
+    }
+
+    /// Whether the provider may be charging for it.
+    pub const fn may_exist(self) -> bool {
+        !matches!(self, Self::Destroyed)
+    }
+
+    /// The transition table. The store refuses a write that is not in it.
+    pub const fn can_become(self, next: Self) -> bool {
+        use Phase::{
+            Destroyed, Destroying, Failed, Paused, Pausing, Pending, Resuming, Running, Starting,
+        };
+        match (self, next) {
+            (Destroyed, _) => false,
+            (_, Destroying) => !matches!(self, Destroying),
+            (Pending, Starting)
+            | (Starting | Resuming, Running | Paused)
+            | (Running, Pausing | Paused)
+            | (Pausing, Paused | Running)
+            | (Paused, Resuming)
+            | (Destroying, Destroyed)
+            | (Pending | Starting | Running | Pausing | Paused | Resuming, Failed(_)) => true,
+            _ => false,
+        }
+    }
+}
+
 impl FailureReason {
     /// Whether a new incarnation may fare better; a refused request would be refused again.
     pub const fn is_worth_another(self) -> bool {
@@ -102,4 +133,53 @@ pub enum SessionStatus {
     Failed,
     /// Being ended, or ended.
     Deleted,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PHASES: [Phase; 11] = [
+        Phase::Pending,
+        Phase::Starting,
+        Phase::Running,
+        Phase::Pausing,
+        Phase::Paused,
+        Phase::Resuming,
+        Phase::Destroying,
+        Phase::Destroyed,
+        Phase::Failed(FailureReason::Rejected),
+        Phase::Failed(FailureReason::Vanished),
+        Phase::Failed(FailureReason::AgentUnreachable),
+    ];
+
+    #[test]
+    fn the_transition_table_is_this_one() {
+        use Phase::{Destroyed, Destroying, Paused, Pausing, Pending, Resuming, Running, Starting};
+        let moves =
+            |from: Phase| PHASES.into_iter().filter(|to| from.can_become(*to)).collect::<Vec<_>>();
+        let failures = &PHASES[8..];
+        let with_failures = |plain: &[Phase]| [plain, failures].concat();
+        assert_eq!(moves(Pending), with_failures(&[Starting, Destroying]));
+        assert_eq!(moves(Starting), with_failures(&[Running, Paused, Destroying]));
+        assert_eq!(moves(Running), with_failures(&[Pausing, Paused, Destroying]));
+        assert_eq!(moves(Pausing), with_failures(&[Running, Paused, Destroying]));
+        assert_eq!(moves(Paused), with_failures(&[Resuming, Destroying]));
+        assert_eq!(moves(Resuming), with_failures(&[Running, Paused, Destroying]));
+        assert_eq!(moves(Destroying), [Destroyed]);
+        assert_eq!(moves(Destroyed), []);
+        for failed in failures {
+            assert_eq!(moves(*failed), [Destroying]);
+        }
+    }
+
+    #[test]
+    fn nothing_leaves_a_terminal_phase_and_all_else_can_be_destroyed() {
+        for phase in PHASES {
+            assert_eq!(phase.is_terminal(), PHASES.iter().all(|next| !phase.can_become(*next)));
+            if phase.may_exist() && phase != Phase::Destroying {
+                assert!(phase.can_become(Phase::Destroying), "{phase:?} cannot be destroyed");
+            }
+        }
+    }
 }

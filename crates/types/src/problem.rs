@@ -76,6 +76,8 @@ codes! {
     IdempotencyMismatch = "idempotency_mismatch", 422, "Idempotency key used for another request";
     /// The body is too large.
     TooLarge = "too_large", 413, "The body is too large";
+    /// The range lies beyond the end of the file.
+    RangeNotSatisfiable = "range_not_satisfiable", 416, "The range is not in the file";
     /// The body is of a type the endpoint does not take.
     UnsupportedMediaType = "unsupported_media_type", 415, "Unsupported media type";
     /// No agent program is installed.

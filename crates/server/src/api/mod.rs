@@ -1,1 +1,82 @@
-//! placeholder
+//! The HTTP interface.
+//!
+//! Every request passes the [front](front): it gets an id, must come from where it may come from,
+//! and leaves with either an answer or a problem. What is not public then passes
+//! [authentication](access). A handler unpacks, calls one function of the application and
+//! converts; there is a file of them per resource. The contract in `openapi/rclaude.json` is
+//! generated from the handlers' own annotations and completed by rule in [`openapi`].
+
+mod access;
+mod approvals;
+mod diff;
+mod events;
+mod execs;
+mod extract;
+mod files;
+mod front;
+mod guard;
+mod health;
+mod keys;
+pub mod openapi;
+mod original;
+mod page;
+mod problem;
+mod serve;
+mod sessions;
+mod state;
+mod status;
+mod stream;
+mod turns;
+mod usage;
+mod validate;
+
+use std::sync::Arc;
+
+use axum::{Router, middleware};
+use utoipa_axum::router::OpenApiRouter;
+
+pub use guard::Hosts;
+pub use serve::serve;
+pub use state::{ApiState, ServerInfo};
+
+type Api = Arc<ApiState>;
+
+/// The whole interface, ready to be [served](serve).
+pub fn router(state: ApiState) -> Router {
+    let api = Arc::new(state);
+    let authenticate = middleware::from_fn_with_state(Arc::clone(&api), access::authenticate);
+    let mut public = public();
+    if api.open_metrics {
+        public = public.merge(health::metrics_routes());
+    }
+    let mut private = private();
+    if !api.open_metrics {
+        private = private.merge(health::metrics_routes());
+    }
+    let (router, _) = public.merge(private.route_layer(authenticate)).split_for_parts();
+    router
+        .fallback(front::no_such_route)
+        .layer(middleware::from_fn_with_state(Arc::clone(&api), front::front))
+        .with_state(api)
+}
+
+/// What answers without credentials.
+fn public() -> OpenApiRouter<Api> {
+    health::routes()
+}
+
+/// What asks for credentials.
+fn private() -> OpenApiRouter<Api> {
+    OpenApiRouter::new()
+        .merge(sessions::routes())
+        .merge(turns::routes())
+        .merge(approvals::routes())
+        .merge(events::routes())
+        .merge(execs::routes())
+        .merge(files::routes())
+        .merge(diff::routes())
+        .merge(usage::routes())
+        .merge(keys::routes())
+        .merge(status::routes())
+        .merge(original::routes())
+}

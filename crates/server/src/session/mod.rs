@@ -1,3 +1,21 @@
-//! The session engine.
+//! The session engine: what keeps every session where its owner wants it.
+//!
+//! [`lifecycle`] decides, purely; one `actor` per session does what it says, and sees to the
+//! agent; [`manager`] is the door that the API calls. The store holds the truth: whatever an actor
+//! knows beyond it can be made again.
 
+mod actor;
+mod agent_run;
+pub(crate) mod engine;
+mod events;
+mod inside;
+pub mod lifecycle;
+mod link;
+mod live;
+mod log;
 pub mod manager;
+mod names;
+mod outbound;
+mod run_state;
+mod steps;
+mod turns;

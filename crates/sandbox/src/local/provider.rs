@@ -1,0 +1,380 @@
+//! The engine as the server sees it.
+
+use std::{
+    collections::{HashMap, hash_map::DefaultHasher},
+    fs::{self, File},
+    hash::{Hash as _, Hasher as _},
+    io,
+    os::{fd::AsRawFd as _, unix::fs::PermissionsExt as _},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use async_trait::async_trait;
+use rclaude_types::SandboxId;
+
+use super::{
+    EMBEDDED_AGENTD,
+    client::Client,
+    config::LocalConfig,
+    layout::{AGENTD_SOCKET, EngineDir, SandboxDir},
+    prepare::prepare,
+    protocol::{Failure, FailureClass, Reply, Request, While as _},
+    record::{self, Secret, StoredSpec, StoredState},
+    remove::remove_tree,
+    template::{self, Template},
+};
+use crate::provider::{
+    AgentStream, ErrorClass, Kept, Observed, Outbound, OutboundSockets, Pausing, ProviderError,
+    ProviderKind, Result, SandboxProvider, SandboxRef, SandboxSpec, SandboxStats,
+};
+
+/// Sandboxes as namespaces on this host. Cheap to clone; clones share everything.
+#[derive(Debug, Clone)]
+pub struct LocalProvider {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    engine: EngineDir,
+    config: LocalConfig,
+    client: Client,
+    agentd: PathBuf,
+    host: Template,
+    /// One at a time for each sandbox: a create and a destroy of the same id must not mix.
+    busy: Mutex<HashMap<SandboxId, Arc<Mutex<()>>>>,
+}
+
+impl LocalProvider {
+    /// Opens the engine: makes its directory, the daemon's file and the `host` template, and
+    /// finishes removals that were interrupted. The supervisor is started when first needed.
+    pub async fn open(config: LocalConfig) -> Result<Self> {
+        let opened = tokio::task::spawn_blocking(move || Inner::open(config)).await;
+        let inner = opened.map_err(|error| broken("open the engine", error))?;
+        Ok(Self { inner: Arc::new(inner.map_err(|error| failed("open the engine", error))?) })
+    }
+
+    /// Ends the supervisor, if one runs. Sandboxes live on, and the next call that needs a
+    /// supervisor starts one that finds them.
+    pub async fn release_supervisor(&self) -> Result<()> {
+        self.run("end the supervisor", |inner| {
+            // Nobody there is what is wanted.
+            let _ = inner.client.try_ask(&Request::Leave);
+            Ok(())
+        })
+        .await
+    }
+
+    /// Does blocking work for a call.
+    async fn run<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        work: impl FnOnce(&Inner) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T> {
+        let inner = Arc::clone(&self.inner);
+        let done = tokio::task::spawn_blocking(move || work(&inner)).await;
+        done.map_err(|error| broken(operation, error))?.map_err(|error| failed(operation, error))
+    }
+
+    /// The same, for a call that changes a sandbox.
+    async fn change<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        id: SandboxId,
+        work: impl FnOnce(&Inner, &SandboxId) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T> {
+        self.run(operation, move |inner| {
+            let gate = inner.gate(&id);
+            let done = {
+                let _held = gate.lock().unwrap_or_else(PoisonError::into_inner);
+                work(inner, &id)
+            };
+            inner.leave_gate(&id, gate);
+            done
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl SandboxProvider for LocalProvider {
+    fn kind(&self) -> ProviderKind {
+        ProviderKind::Local
+    }
+
+    fn templates(&self) -> &[&'static str] {
+        &["host"]
+    }
+
+    async fn create(&self, spec: &SandboxSpec) -> Result<SandboxRef> {
+        let spec = spec.clone();
+        self.change("create the sandbox", spec.id.clone(), move |inner, _| inner.create(&spec))
+            .await
+    }
+
+    async fn inspect(&self, sandbox: &SandboxRef) -> Result<Observed> {
+        let Some(id) = parse(sandbox) else { return Ok(Observed::Absent) };
+        self.run("look at the sandbox", move |inner| {
+            inner.observe(&id).during("read what is known of the sandbox")
+        })
+        .await
+    }
+
+    async fn stats(&self, sandbox: &SandboxRef) -> Result<SandboxStats> {
+        let id = known(sandbox, "measure the sandbox")?;
+        self.run("measure the sandbox", move |inner| {
+            let state = inner.state(&id).during("read what is known of the sandbox")?;
+            Ok(state.map(|state| state.cgroups.stats()).unwrap_or_default())
+        })
+        .await
+    }
+
+    async fn dial(&self, sandbox: &SandboxRef) -> Result<AgentStream> {
+        const OPERATION: &str = "reach the sandbox's daemon";
+        let id = known(sandbox, OPERATION)?;
+        let reach = || async {
+            let directory = File::open(self.inner.engine.sandbox(&id).path())?;
+            // The path of a socket may have no more than 107 bytes.
+            let path = format!("/proc/self/fd/{}/{AGENTD_SOCKET}", directory.as_raw_fd());
+            tokio::net::UnixStream::connect(path).await
+        };
+        match reach().await {
+            Ok(stream) => Ok(Box::new(stream)),
+            Err(error) => Err(ProviderError {
+                kind: ProviderKind::Local,
+                operation: OPERATION,
+                class: ErrorClass::Unavailable { retry_after: None },
+                source: Some(Arc::new(error)),
+            }),
+        }
+    }
+
+    async fn list(&self) -> Result<Vec<(SandboxId, SandboxRef, Observed)>> {
+        self.run("list sandboxes", |inner| {
+            let ids = inner.engine.sandbox_ids().during("read the engine's directory")?;
+            let look = |id: SandboxId| {
+                let observed = inner.observe(&id).during("read what is known of a sandbox")?;
+                Ok((id.clone(), SandboxRef(id.to_string()), observed))
+            };
+            ids.into_iter().map(look).collect()
+        })
+        .await
+    }
+
+    async fn destroy(&self, sandbox: &SandboxRef) -> Result<()> {
+        let Some(id) = parse(sandbox) else { return Ok(()) };
+        self.change("destroy the sandbox", id, Inner::destroy).await
+    }
+
+    fn pausing(&self) -> Option<&dyn Pausing> {
+        Some(self)
+    }
+
+    fn outbound(&self) -> Option<&dyn Outbound> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl Pausing for LocalProvider {
+    fn keeps(&self) -> Kept {
+        Kept::Disk
+    }
+
+    async fn pause(&self, sandbox: &SandboxRef) -> Result<()> {
+        let id = known(sandbox, "pause the sandbox")?;
+        self.change("pause the sandbox", id, |inner, id| inner.stop(id, inner.config.stop_grace))
+            .await
+    }
+
+    async fn resume(&self, sandbox: &SandboxRef) -> Result<SandboxRef> {
+        let id = known(sandbox, "resume the sandbox")?;
+        self.change("resume the sandbox", id, |inner, id| {
+            if !inner.engine.sandbox(id).path().exists() {
+                return Err(Failure::new(FailureClass::Rejected, "there is no such sandbox"));
+            }
+            inner.client.ask(&Request::Start { id: id.clone() })?;
+            Ok(SandboxRef(id.to_string()))
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl Outbound for LocalProvider {
+    async fn sockets(&self, sandbox: &SandboxRef) -> Result<OutboundSockets> {
+        const OPERATION: &str = "take the sandbox's network";
+        let id = known(sandbox, OPERATION)?;
+        let (reply, mut descriptors) =
+            self.run(OPERATION, move |inner| inner.client.ask(&Request::Sockets { id })).await?;
+        let (tcp, udp) = match reply {
+            Reply::Sockets { tcp, udp, .. } if tcp + udp == descriptors.len() => (tcp, udp),
+            _ => {
+                let text = "the supervisor handed over something else";
+                return Err(failed(OPERATION, Failure::new(FailureClass::Unexpected, text)));
+            }
+        };
+        let wrap = |error| failed(OPERATION, Failure::io("use the sockets", &error));
+        let dns = descriptors.split_off(tcp).into_iter();
+        let dns = dns.map(|fd| tokio::net::UdpSocket::from_std(fd.into()));
+        let listeners = descriptors.into_iter();
+        let listeners = listeners.map(|fd| tokio::net::TcpListener::from_std(fd.into()));
+        let sockets = OutboundSockets {
+            tcp: listeners.collect::<io::Result<_>>().map_err(wrap)?,
+            dns: dns.collect::<io::Result<_>>().map_err(wrap)?,
+        };
+        debug_assert_eq!(sockets.dns.len(), udp);
+        Ok(sockets)
+    }
+}
+
+impl Inner {
+    fn open(mut config: LocalConfig) -> Result<Self, Failure> {
+        let what = "make the engine's directory";
+        fs::create_dir_all(&config.dir).during(what)?;
+        config.dir = fs::canonicalize(&config.dir).during(what)?;
+        let engine = EngineDir::new(&config.dir);
+        // Sandboxes' disks and tokens are in it. Others may pass through, because a sandbox's
+        // users are others; they may not look around.
+        fs::set_permissions(engine.path(), fs::Permissions::from_mode(0o711)).during(what)?;
+        for dir in [engine.sandboxes(), engine.trash(), engine.scaffold()] {
+            fs::create_dir_all(&dir).during(what)?;
+            fs::set_permissions(&dir, fs::Permissions::from_mode(0o711)).during(what)?;
+        }
+        let agentd = match &config.agentd {
+            Some(path) => fs::canonicalize(path).during("find the daemon")?,
+            None => install_agentd(engine.path()).during("install the daemon")?,
+        };
+        let host = template::host(&engine).during("build the host template")?;
+        for entry in fs::read_dir(engine.trash()).during("empty the trash")? {
+            remove_tree(&entry.during("empty the trash")?.path()).during("empty the trash")?;
+        }
+        let client = Client::new(engine.clone(), config.clone());
+        Ok(Self { engine, config, client, agentd, host, busy: Mutex::default() })
+    }
+
+    fn gate(&self, id: &SandboxId) -> Arc<Mutex<()>> {
+        let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(busy.entry(id.clone()).or_default())
+    }
+
+    fn leave_gate(&self, id: &SandboxId, gate: Arc<Mutex<()>>) {
+        let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(gate);
+        if busy.get(id).is_some_and(|gate| Arc::strong_count(gate) == 1) {
+            busy.remove(id);
+        }
+    }
+
+    fn create(&self, spec: &SandboxSpec) -> Result<SandboxRef, Failure> {
+        let template = match spec.template.as_str() {
+            "host" => &self.host,
+            other => {
+                let text = format!("there is no template {other:?}; this engine has \"host\"");
+                return Err(Failure::new(FailureClass::Rejected, text));
+            }
+        };
+        let stored = StoredSpec {
+            skeleton: template.skeleton.clone(),
+            system: template.system.clone(),
+            layers: spec.layers.clone(),
+            binds: spec.binds.clone(),
+            resources: spec.resources.clone(),
+            agentd: self.agentd.clone(),
+            token: Secret(spec.bootstrap.token.clone()),
+            allow_root: spec.allow_root,
+        };
+        let dir = self.engine.sandbox(&spec.id);
+        prepare(&dir, &stored, &spec.files).map_err(|error| match error.kind() {
+            io::ErrorKind::InvalidInput => Failure::new(FailureClass::Rejected, error.to_string()),
+            _ => Failure::io("make the sandbox's disk", &error),
+        })?;
+        self.client.ask(&Request::Start { id: spec.id.clone() })?;
+        Ok(SandboxRef(spec.id.to_string()))
+    }
+
+    fn state(&self, id: &SandboxId) -> io::Result<Option<StoredState>> {
+        record::read(&self.engine.sandbox(id).state())
+    }
+
+    fn observe(&self, id: &SandboxId) -> io::Result<Observed> {
+        if !self.engine.sandbox(id).path().exists() {
+            return Ok(Observed::Absent);
+        }
+        let alive = self.state(id)?.is_some_and(|state| state.process.is_alive());
+        Ok(if alive { Observed::Running } else { Observed::Stopped })
+    }
+
+    /// Ends a sandbox's processes, giving its daemon `grace` to do so in good order.
+    fn stop(&self, id: &SandboxId, grace: Duration) -> Result<(), Failure> {
+        let asked = Instant::now();
+        if !grace.is_zero() && self.client.ask_running(&Request::Terminate { id: id.clone() })? {
+            let alive = || {
+                self.observe(id)
+                    .during("read what is known of the sandbox")
+                    .map(|observed| observed == Observed::Running)
+            };
+            while asked.elapsed() < grace && alive()? {
+                std::thread::sleep(Duration::from_millis(2));
+            }
+        }
+        // Also when it has ended: the supervisor then takes note of it.
+        while self.client.ask_running(&Request::Kill { id: id.clone() })? {}
+        Ok(())
+    }
+
+    fn destroy(&self, id: &SandboxId) -> Result<(), Failure> {
+        let dir: SandboxDir = self.engine.sandbox(id);
+        if !dir.path().exists() {
+            return Ok(());
+        }
+        self.stop(id, Duration::ZERO)?;
+        self.client.ask_running(&Request::Forget { id: id.clone() })?;
+        // Gone at once for whoever looks; removing may take a while, and may be interrupted.
+        let trash = self.engine.trash().join(id.as_str());
+        fs::rename(dir.path(), &trash).during("set the sandbox's disk aside")?;
+        remove_tree(&trash).during("remove the sandbox's disk")
+    }
+}
+
+/// Writes the embedded daemon where it can be executed, under a name that tells its content, so
+/// that sandboxes of another version keep theirs.
+fn install_agentd(engine: &Path) -> io::Result<PathBuf> {
+    let mut hasher = DefaultHasher::new();
+    EMBEDDED_AGENTD.hash(&mut hasher);
+    let path = engine.join(format!("agentd-{:016x}", hasher.finish()));
+    if !path.exists() {
+        let unfinished = path.with_extension("unfinished");
+        fs::write(&unfinished, EMBEDDED_AGENTD)?;
+        fs::set_permissions(&unfinished, fs::Permissions::from_mode(0o555))?;
+        fs::rename(&unfinished, &path)?;
+    }
+    Ok(path)
+}
+
+fn parse(sandbox: &SandboxRef) -> Option<SandboxId> {
+    sandbox.0.parse().ok()
+}
+
+fn known(sandbox: &SandboxRef, operation: &'static str) -> Result<SandboxId> {
+    parse(sandbox).ok_or_else(|| {
+        failed(operation, Failure::new(FailureClass::Rejected, "there is no such sandbox"))
+    })
+}
+
+fn failed(operation: &'static str, failure: Failure) -> ProviderError {
+    let class = match failure.class {
+        FailureClass::Unsupported => ErrorClass::Unsupported(failure.message),
+        FailureClass::Rejected => ErrorClass::Rejected(failure.message),
+        FailureClass::Exhausted => ErrorClass::Exhausted(failure.message),
+        FailureClass::Unexpected => ErrorClass::Unexpected(failure.message),
+    };
+    ProviderError { kind: ProviderKind::Local, operation, class, source: None }
+}
+
+fn broken(operation: &'static str, error: tokio::task::JoinError) -> ProviderError {
+    let class = ErrorClass::Unexpected("a thread of the engine panicked".to_owned());
+    ProviderError { kind: ProviderKind::Local, operation, class, source: Some(Arc::new(error)) }
+}

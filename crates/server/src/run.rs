@@ -1,0 +1,153 @@
+//! Putting a server together, and taking it down.
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use rclaude_sandbox::local::{LocalConfig, LocalProvider};
+use rclaude_store::{Store, StoreError};
+use tokio::net::TcpListener;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use url::Url;
+
+use crate::{
+    api::{self, ApiState, Hosts},
+    auth::{Auth, Keys, owner_token},
+    chain::chain,
+    clock::{Clock, SystemClock},
+    config::{DataDir, DataDirError, ServeOptions, ServerFile},
+    gateway::{Credential, Gateway, GatewayConfig, GatewayError, SessionTokens},
+    info::Info,
+    metering::StoredUsage,
+    repo::{RepoCache, RepoError},
+    session::{engine::Engine, manager::SessionManager},
+};
+
+/// How long requests under way may take to end when the server goes down.
+const DRAIN: Duration = Duration::from_secs(10);
+/// How often recorded metrics are summed up.
+const UPKEEP: Duration = Duration::from_secs(5);
+
+/// Why a server did not start, or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The data directory.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// The database.
+    #[error("cannot open the database: {0}")]
+    Store(#[from] StoreError),
+    /// The address.
+    #[error("cannot listen on {address}: {source}; choose another with --listen")]
+    Listen {
+        /// Which.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The repository cache.
+    #[error(transparent)]
+    Repo(#[from] RepoError),
+    /// The model gateway.
+    #[error("cannot set up the model gateway: {0}")]
+    Gateway(#[from] GatewayError),
+    /// The sandbox engine.
+    #[error("cannot start the sandbox engine: {0}")]
+    Engine(String),
+    /// A file of the data directory.
+    #[error("cannot use the data directory: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// A server that is up.
+#[derive(Debug, Clone)]
+pub struct Ready {
+    /// Where it listens.
+    pub url: Url,
+    /// Sessions taken up again.
+    pub sessions: usize,
+}
+
+/// The program's metrics; a second server in one process shares the first one's.
+fn metrics_recorder() -> PrometheusHandle {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let handle = recorder.handle();
+    let _ = metrics::set_global_recorder(recorder);
+    handle
+}
+
+/// Runs a server until `stop` is cancelled; `ready` is told once it answers. Sandboxes and agents
+/// go on without it, and the next server on the same data directory takes them up again.
+pub async fn run(
+    options: ServeOptions,
+    stop: CancellationToken,
+    ready: impl FnOnce(&Ready),
+) -> Result<(), ServeError> {
+    let data = DataDir::open(&options.data_dir)?;
+    let dir = data.path().to_owned();
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+    let tracker = TaskTracker::new();
+    let store = Store::open(&dir.join("rclaude.db")).await?;
+    let listener = TcpListener::bind(options.listen)
+        .await
+        .map_err(|source| ServeError::Listen { address: options.listen, source })?;
+    let address = listener.local_addr()?;
+
+    let mut local = LocalConfig::new(dir.join("engine"), "");
+    local.supervisor.clone_from(&options.supervisor);
+    let provider =
+        LocalProvider::open(local).await.map_err(|error| ServeError::Engine(chain(&error)))?;
+    let secret = data.secret()?;
+    let credential = options.llm.api_key.clone().map(Credential::ApiKey);
+    let gateway_config = GatewayConfig::new(options.llm.url.clone(), credential, secret.to_vec());
+    let usage = Arc::new(StoredUsage::new(store.clone()));
+    let gateway = Gateway::new(&gateway_config, usage, clock.clone(), tracker.clone())?;
+    let repos = RepoCache::new(dir.join("repos"), "git")?.with_forge(&options.forge);
+    let engine = Arc::new(Engine {
+        store: store.clone(),
+        provider: Arc::new(provider),
+        repos,
+        gateway,
+        clock: clock.clone(),
+        tracker: tracker.clone(),
+        cancel: stop.clone(),
+        tokens: SessionTokens::new(&secret),
+        data_dir: dir.clone(),
+        llm_ready: options.llm.api_key.is_some(),
+        live: Default::default(),
+    });
+    let sessions = SessionManager::new(engine.clone());
+    let recovered =
+        sessions.recover().await.map_err(|problem| ServeError::Engine(problem.detail))?;
+
+    let token = owner_token(&dir)?;
+    let metrics = metrics_recorder();
+    let upkeep = metrics.clone();
+    let stopping = stop.clone();
+    tracker.spawn(async move {
+        while stopping.run_until_cancelled(tokio::time::sleep(UPKEEP)).await.is_some() {
+            upkeep.run_upkeep();
+        }
+    });
+    let state = ApiState {
+        sessions,
+        auth: Auth::new(&token, Keys::new(store.clone(), clock.clone())),
+        info: Arc::new(Info::new(engine, options.llm.name.clone())),
+        clock,
+        metrics,
+        open_metrics: false,
+        hosts: Hosts::new(address, Vec::new(), Vec::new()),
+        stopping: stop.clone(),
+        tasks: tracker.clone(),
+    };
+    let url = Url::parse(&format!("http://{address}")).expect("an address makes a URL");
+    ServerFile { url: url.clone(), pid: std::process::id() }.write(&dir)?;
+    ready(&Ready { url, sessions: recovered });
+    let served = api::serve(listener, api::router(state), stop, &tracker).await;
+    tracker.close();
+    if tokio::time::timeout(DRAIN, tracker.wait()).await.is_err() {
+        tracing::warn!("some requests did not end in time");
+    }
+    store.close().await;
+    ServerFile::remove(&dir);
+    Ok(served?)
+}

@@ -1,0 +1,228 @@
+//! One task per session: the only writer of its sandbox's phase and of its turns' progress.
+//!
+//! # Theory of operation
+//!
+//! A *tick* reads the rows, asks [`next_step`] what is missing and does that one thing; when
+//! nothing is missing and the sandbox runs, it sees to the link to the daemon and to the agent.
+//! Then the actor waits for a nudge (something was stored), for output of the agent, or for time
+//! to look again. It keeps nothing in memory that a restarted server could not read back:
+//!
+//! - *Store first, act second.* A phase is written before and after the provider is asked; a
+//!   process's launch and every line of its input are stored before they are sent. Acting twice is
+//!   harmless because ids and offsets are chosen here: a repeated create adopts, a repeated start
+//!   adopts, input that arrived already is dropped.
+//! - *One transaction per advance.* Events made of output, the offset read up to and the state
+//!   between lines are written together, so no event is ever written twice or lost.
+//! - *A lost link is a fact about the connection.* It is dialled again; the phase changes only when
+//!   the provider says that the sandbox is gone or stopped, or redialling ran out of patience.
+
+use std::{sync::Arc, time::Duration};
+
+use rclaude_store::{
+    StoreError, sandbox,
+    sandbox::SandboxRow,
+    session::{self, SessionRow},
+};
+use rclaude_types::{NoticeLevel, Phase};
+use tokio::time::{Instant, sleep_until};
+
+use super::{
+    agent_run::AgentRun,
+    engine::Engine,
+    lifecycle::{Step, next_step},
+    link::Link,
+    live::Handle,
+};
+
+/// How long a settled actor goes without a look at its rows.
+pub(super) const INSPECTION: Duration = Duration::from_secs(30);
+/// The longest pause between attempts at something that fails.
+const LONGEST_BACKOFF: Duration = Duration::from_secs(15);
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Actor {
+    pub(super) engine: Arc<Engine>,
+    pub(super) handle: Arc<Handle>,
+    pub(super) session: SessionRow,
+    pub(super) sandbox: SandboxRow,
+    pub(super) link: Option<Link>,
+    pub(super) run: Option<AgentRun>,
+    /// Failed attempts at the present step.
+    pub(super) attempts: u32,
+    /// Processes that the kernel was last seen to have ended for want of memory.
+    pub(super) oom_kills: u64,
+}
+
+/// What to do after a tick.
+#[derive(Debug)]
+pub(super) enum Next {
+    /// Tick again at once.
+    Again,
+    /// Wait for something to happen, at most so long.
+    Wait(Duration),
+    /// Nothing will ever happen here again.
+    Done,
+}
+
+/// Why a tick failed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum TickError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("the link to the sandbox's daemon was lost: {0}")]
+    Link(String),
+}
+
+/// Runs a session's actor until the session is gone or the server goes down.
+pub(super) async fn run(engine: Arc<Engine>, handle: Arc<Handle>) {
+    let cancel = engine.cancel.clone();
+    let work = async {
+        let mut patience = Duration::from_millis(100);
+        loop {
+            match Actor::load(engine.clone(), handle.clone()).await {
+                Ok(mut actor) => return actor.live().await,
+                Err(StoreError::NotFound { .. }) => return engine.live.forget(&handle.id),
+                Err(error) => {
+                    tracing::error!(session.id = %handle.id, %error, "cannot read the session");
+                    tokio::time::sleep(patience).await;
+                    patience = (patience * 2).min(LONGEST_BACKOFF);
+                }
+            }
+        }
+    };
+    // Everything is stored before it is done, so an actor may be dropped at any await.
+    cancel.run_until_cancelled(work).await;
+}
+
+impl Actor {
+    async fn load(engine: Arc<Engine>, handle: Arc<Handle>) -> Result<Self, StoreError> {
+        let mut conn = engine.store.read().await?;
+        let session = session::get(&mut conn, &handle.id).await?;
+        let sandbox = sandbox::current(&mut conn, &handle.id).await?;
+        drop(conn);
+        let (link, run) = (None, None);
+        Ok(Self { engine, handle, session, sandbox, link, run, attempts: 0, oom_kills: 0 })
+    }
+
+    async fn live(&mut self) {
+        loop {
+            let next = match self.tick().await {
+                Ok(next) => next,
+                Err(error) => {
+                    tracing::warn!(session.id = %self.handle.id, %error, "will try again");
+                    // Whatever is in memory may be ahead of what was stored.
+                    self.drop_link();
+                    Next::Wait(self.backoff())
+                }
+            };
+            match next {
+                Next::Again => {}
+                Next::Wait(longest) => self.wait(longest).await,
+                Next::Done => break,
+            }
+        }
+        self.drop_link();
+        self.engine.live.forget(&self.handle.id);
+    }
+
+    async fn tick(&mut self) -> Result<Next, TickError> {
+        let mut conn = self.engine.store.read().await?;
+        self.session = session::get(&mut conn, &self.handle.id).await?;
+        self.sandbox = sandbox::current(&mut conn, &self.handle.id).await?;
+        drop(conn);
+        let step = next_step(self.session.desired, self.sandbox.phase, self.engine.can());
+        if step != Step::Settled {
+            return self.perform(step).await;
+        }
+        match self.sandbox.phase {
+            Phase::Destroyed => self.bury_session().await,
+            Phase::Running if self.link.is_none() => self.relink().await,
+            Phase::Running => self.drive_agent().await,
+            _ => Ok(Next::Wait(INSPECTION)),
+        }
+    }
+
+    /// Time before the next attempt; longer each time, until something succeeds.
+    pub(super) fn backoff(&mut self) -> Duration {
+        let wait = Duration::from_millis(50) * 2_u32.saturating_pow(self.attempts.min(10));
+        self.attempts += 1;
+        wait.min(LONGEST_BACKOFF)
+    }
+
+    /// Until a nudge, news from the agent, the end of the link, or `longest`.
+    async fn wait(&mut self, longest: Duration) {
+        let until = Instant::now() + longest;
+        let news = async {
+            match &mut self.run {
+                Some(run) => run.arrived().await,
+                None => std::future::pending().await,
+            }
+        };
+        let lost = async {
+            match &self.link {
+                Some(link) => link.lost().await,
+                None => std::future::pending().await,
+            }
+        };
+        let lost = tokio::select! {
+            () = self.handle.nudged() => false,
+            () = news => false,
+            () = lost => true,
+            () = sleep_until(until) => false,
+        };
+        // Output that arrived before the end is read first; the rest is journalled.
+        if lost && self.run.as_ref().is_none_or(|run| !run.has_output()) {
+            self.drop_link();
+        }
+    }
+
+    /// Forgets the link and what hangs on it; all of it can be made again.
+    pub(super) fn drop_link(&mut self) {
+        self.handle.set_link(None);
+        self.run = None;
+        self.link = None;
+    }
+
+    /// Writes where the sandbox now is, and the provider's name for it if that is news.
+    pub(super) async fn set_phase(
+        &mut self,
+        next: Phase,
+        reference: Option<String>,
+    ) -> Result<(), TickError> {
+        let (id, generation) = (self.sandbox.id.clone(), self.sandbox.generation);
+        let now = self.engine.now();
+        self.sandbox = self
+            .engine
+            .commit(&self.session.id, async move |tx, _| {
+                sandbox::set_phase(tx, &id, generation, next, reference.as_deref(), now).await
+            })
+            .await?;
+        self.attempts = 0;
+        Ok(())
+    }
+
+    /// Tells the session's owner something.
+    pub(super) async fn notice(
+        &self,
+        level: NoticeLevel,
+        code: &'static str,
+        message: impl Into<String>,
+    ) -> Result<(), TickError> {
+        let message = message.into();
+        self.engine
+            .commit(&self.session.id, async move |_, log| {
+                log.notice(None, level, code, message);
+                Ok(())
+            })
+            .await?;
+        Ok(())
+    }
+
+    /// The sandbox of a deleted session is gone: so is the session.
+    async fn bury_session(&mut self) -> Result<Next, TickError> {
+        let (id, now) = (self.session.id.clone(), self.engine.now());
+        self.engine.store.write(async move |tx| session::mark_deleted(tx, &id, now).await).await?;
+        Ok(Next::Done)
+    }
+}

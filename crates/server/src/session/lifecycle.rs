@@ -1,0 +1,201 @@
+//! The lifecycle of a session's sandbox, as pure functions over plain values.
+//!
+//! Three things are kept apart: what the owner wants ([`Desired`]), where the sandbox is
+//! ([`Phase`]), and what API callers are shown ([`SessionStatus`]). The session's actor is the
+//! only writer of the phase. It asks [`next_step`] what to do, does it, and writes the new phase
+//! with a compare-and-set on the row's generation. Starting, restarting after a crash and
+//! recovering at boot all take this one path.
+
+use rclaude_sandbox::provider::{Capabilities, Observed};
+use rclaude_types::{Desired, FailureReason, Phase, SessionStatus, TurnState};
+
+/// One thing for the actor to do. Each is idempotent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Ask the provider for the sandbox (adopts one already made).
+    Create,
+    /// Dial the daemon and shake hands.
+    Connect,
+    /// Ask the provider to set it aside.
+    Pause,
+    /// Ask the provider to bring it back.
+    Resume,
+    /// Ask the provider to end it.
+    Destroy,
+    /// Add a `Pending` row under a new sandbox id and mark this one for destruction.
+    Reincarnate,
+    /// Nothing: desired and actual agree.
+    Settled,
+}
+
+/// The one decision: given what is wanted, where it is and what the provider can do, what comes
+/// next.
+pub const fn next_step(desired: Desired, phase: Phase, can: Capabilities) -> Step {
+    match (desired, phase) {
+        (_, Phase::Destroyed) => Step::Settled,
+        (Desired::Deleted, _) | (_, Phase::Destroying) => Step::Destroy,
+        (_, Phase::Pending) => Step::Create,
+        (_, Phase::Starting) => Step::Connect,
+        (_, Phase::Pausing) => Step::Pause,
+        (_, Phase::Resuming) | (Desired::Running, Phase::Paused) => Step::Resume,
+        (Desired::Paused, Phase::Running) if can.pause.is_some() => Step::Pause,
+        (Desired::Running, Phase::Failed(reason)) if reason.is_worth_another() => Step::Reincarnate,
+        (Desired::Running | Desired::Paused, _) => Step::Settled,
+    }
+}
+
+/// What a fresh look at the provider means for a phase.
+///
+/// A running sandbox found stopped (its daemon was killed, the host rebooted) is `Paused` where it
+/// can be resumed and lost where it cannot.
+#[must_use]
+pub const fn observe(phase: Phase, seen: Observed, can: Capabilities) -> Phase {
+    match (phase, seen) {
+        (Phase::Destroying, Observed::Absent) => Phase::Destroyed,
+        (
+            Phase::Starting | Phase::Running | Phase::Pausing | Phase::Paused | Phase::Resuming,
+            Observed::Absent,
+        ) => Phase::Failed(FailureReason::Vanished),
+        (
+            Phase::Starting | Phase::Running | Phase::Pausing | Phase::Resuming,
+            Observed::Paused | Observed::Stopped,
+        ) => {
+            if can.pause.is_some() {
+                Phase::Paused
+            } else {
+                Phase::Failed(FailureReason::Vanished)
+            }
+        }
+        (unchanged, _) => unchanged,
+    }
+}
+
+/// The status shown for a session: the only place that computes it.
+pub const fn status(desired: Desired, phase: Phase, turn: Option<TurnState>) -> SessionStatus {
+    match (desired, phase, turn) {
+        (Desired::Deleted, ..) | (_, Phase::Destroying | Phase::Destroyed, _) => {
+            SessionStatus::Deleted
+        }
+        (_, Phase::Failed(_), _) => SessionStatus::Failed,
+        (Desired::Running, Phase::Paused, Some(_)) => SessionStatus::Starting,
+        (_, Phase::Pausing | Phase::Paused, _) => SessionStatus::Paused,
+        (_, Phase::Pending | Phase::Starting | Phase::Resuming, _) => SessionStatus::Starting,
+        (_, Phase::Running, Some(TurnState::AwaitingInput)) => SessionStatus::AwaitingInput,
+        (_, Phase::Running, Some(TurnState::Queued | TurnState::Running)) => SessionStatus::Working,
+        (_, Phase::Running, Some(TurnState::Ended) | None) => SessionStatus::Idle,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rclaude_sandbox::provider::Kept;
+
+    use super::*;
+
+    const PHASES: [Phase; 11] = [
+        Phase::Pending,
+        Phase::Starting,
+        Phase::Running,
+        Phase::Pausing,
+        Phase::Paused,
+        Phase::Resuming,
+        Phase::Destroying,
+        Phase::Destroyed,
+        Phase::Failed(FailureReason::Rejected),
+        Phase::Failed(FailureReason::Vanished),
+        Phase::Failed(FailureReason::AgentUnreachable),
+    ];
+    const DESIRED: [Desired; 3] = [Desired::Running, Desired::Paused, Desired::Deleted];
+    const SEEN: [Observed; 5] = [
+        Observed::Starting,
+        Observed::Running,
+        Observed::Paused,
+        Observed::Stopped,
+        Observed::Absent,
+    ];
+    const CAN_PAUSE: Capabilities = Capabilities { pause: Some(Kept::Disk), outbound: true };
+    const CANNOT_PAUSE: Capabilities = Capabilities { pause: None, outbound: false };
+
+    /// The phases a step passes through when it succeeds, as the actor writes them.
+    fn perform(phase: Phase, step: Step) -> Vec<Phase> {
+        let path: &[Phase] = match step {
+            Step::Create => &[Phase::Starting],
+            Step::Connect => &[Phase::Running],
+            Step::Pause => &[Phase::Pausing, Phase::Paused],
+            Step::Resume => &[Phase::Resuming, Phase::Running],
+            Step::Destroy => &[Phase::Destroying, Phase::Destroyed],
+            Step::Reincarnate => &[Phase::Pending],
+            Step::Settled => &[],
+        };
+        path.iter().copied().filter(|p| *p != phase).collect()
+    }
+
+    fn settle(desired: Desired, mut phase: Phase, can: Capabilities) -> (Phase, usize) {
+        for steps in 0..8 {
+            let step = next_step(desired, phase, can);
+            if step == Step::Settled {
+                return (phase, steps);
+            }
+            for next in perform(phase, step) {
+                let new_incarnation = step == Step::Reincarnate;
+                assert!(
+                    new_incarnation || phase.can_become(next),
+                    "{step:?} moves {phase:?} to {next:?}, which the table forbids"
+                );
+                phase = next;
+            }
+        }
+        panic!("{desired:?} from {phase:?} never settles");
+    }
+
+    #[test]
+    fn every_start_settles_where_it_was_asked_to() {
+        for desired in DESIRED {
+            for start in PHASES {
+                let (end, steps) = settle(desired, start, CAN_PAUSE);
+                assert!(steps <= 3, "{desired:?} from {start:?} took {steps} steps");
+                match (desired, start) {
+                    (_, Phase::Destroyed | Phase::Destroying) | (Desired::Deleted, _) => {
+                        assert_eq!(end, Phase::Destroyed);
+                    }
+                    (Desired::Paused, Phase::Failed(_))
+                    | (_, Phase::Failed(FailureReason::Rejected)) => assert_eq!(end, start),
+                    (Desired::Running, _) => assert_eq!(end, Phase::Running),
+                    (Desired::Paused, _) => assert_eq!(end, Phase::Paused),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn without_pause_a_wish_to_pause_leaves_it_running() {
+        let (end, _) = settle(Desired::Paused, Phase::Pending, CANNOT_PAUSE);
+        assert_eq!(end, Phase::Running);
+    }
+
+    #[test]
+    fn a_sandbox_stopped_behind_our_back_is_resumed_or_replaced() {
+        for phase in [Phase::Running, Phase::Starting, Phase::Resuming] {
+            let resumable = observe(phase, Observed::Stopped, CAN_PAUSE);
+            assert_eq!(next_step(Desired::Running, resumable, CAN_PAUSE), Step::Resume);
+            let lost = observe(phase, Observed::Stopped, CANNOT_PAUSE);
+            assert_eq!(next_step(Desired::Running, lost, CANNOT_PAUSE), Step::Reincarnate);
+        }
+    }
+
+    #[test]
+    fn what_is_observed_is_a_move_the_table_allows() {
+        for phase in PHASES {
+            for seen in SEEN {
+                let next = observe(phase, seen, CAN_PAUSE);
+                assert!(next == phase || phase.can_become(next), "{phase:?} saw {seen:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_session_woken_by_a_prompt_shows_that_it_starts() {
+        let woken = status(Desired::Running, Phase::Paused, Some(TurnState::Queued));
+        assert_eq!(woken, SessionStatus::Starting);
+    }
+}

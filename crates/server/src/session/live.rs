@@ -1,0 +1,126 @@
+//! Sessions that have an actor, and the little that others may touch of one.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Instant,
+};
+
+use rclaude_sandbox::agentd;
+use rclaude_types::{Seq, SessionId};
+use tokio::sync::{Notify, watch};
+
+/// What the manager and an actor share. Everything durable goes through the store; this only
+/// wakes, and says how the sandbox can be reached at the moment.
+#[derive(Debug)]
+pub(super) struct Handle {
+    /// Whose it is.
+    pub(super) id: SessionId,
+    /// Something was stored that the actor should look at.
+    nudge: Notify,
+    /// The last entry of the log.
+    last_seq: watch::Sender<Seq>,
+    /// The daemon, while the sandbox is up.
+    link: watch::Sender<Option<agentd::Client>>,
+    /// When the turn under way was asked to stop. The request itself is stored; this only bounds
+    /// how long the agent may take to heed it.
+    interrupted: Mutex<Option<Instant>>,
+}
+
+impl Handle {
+    fn new(id: SessionId, last_seq: Seq) -> Self {
+        Self {
+            id,
+            nudge: Notify::new(),
+            last_seq: watch::Sender::new(last_seq),
+            link: watch::Sender::new(None),
+            interrupted: Mutex::new(None),
+        }
+    }
+
+    /// Wakes the actor; a nudge while it is busy is kept.
+    pub(super) fn nudge(&self) {
+        self.nudge.notify_one();
+    }
+
+    /// Until somebody nudges.
+    pub(super) async fn nudged(&self) {
+        self.nudge.notified().await;
+    }
+
+    /// Tells followers how far the log reaches. Never goes back.
+    pub(super) fn publish(&self, seq: Seq) {
+        self.last_seq.send_if_modified(|last| {
+            let news = seq > *last;
+            *last = (*last).max(seq);
+            news
+        });
+    }
+
+    /// The last entry of the log, and its news.
+    pub(super) fn last_seq(&self) -> watch::Receiver<Seq> {
+        self.last_seq.subscribe()
+    }
+
+    /// Says how the sandbox can be reached now.
+    pub(super) fn set_link(&self, client: Option<agentd::Client>) {
+        self.link.send_replace(client);
+    }
+
+    /// Notes that the turn under way was asked to stop.
+    pub(super) fn interrupt(&self) {
+        self.interrupted
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get_or_insert_with(Instant::now);
+    }
+
+    /// When the turn under way was asked to stop.
+    pub(super) fn interrupted_since(&self) -> Option<Instant> {
+        *self.interrupted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The turn that was asked to stop is over.
+    pub(super) fn clear_interrupt(&self) {
+        *self.interrupted.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// How the sandbox can be reached, and its news.
+    pub(super) fn link(&self) -> watch::Receiver<Option<agentd::Client>> {
+        self.link.subscribe()
+    }
+}
+
+/// All sessions that have an actor.
+#[derive(Debug, Default)]
+pub(crate) struct Live(Mutex<HashMap<SessionId, Arc<Handle>>>);
+
+impl Live {
+    /// The session's handle; `start` is called once for a session that has none yet.
+    pub(super) fn get_or_start(
+        &self,
+        id: &SessionId,
+        last_seq: Seq,
+        start: impl FnOnce(Arc<Handle>),
+    ) -> Arc<Handle> {
+        let mut live = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(handle) = live.get(id) {
+            return handle.clone();
+        }
+        let handle = Arc::new(Handle::new(id.clone(), last_seq));
+        live.insert(id.clone(), handle.clone());
+        drop(live);
+        start(handle.clone());
+        handle
+    }
+
+    /// The session's handle, if it has an actor.
+    pub(super) fn get(&self, id: &SessionId) -> Option<Arc<Handle>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+    }
+
+    /// Forgets a session that has ended; its followers see the end of the log.
+    pub(super) fn forget(&self, id: &SessionId) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+    }
+}

@@ -1,0 +1,52 @@
+//! Doing a request once, however often it comes.
+
+use rclaude_store::{StoreError, Tx, idempotency};
+use rclaude_types::{ErrorCode, Problem, Timestamp};
+use serde_json::Value;
+
+use super::Idempotency;
+
+/// What came of a request that may have come before.
+#[derive(Debug)]
+pub(super) enum Once<T> {
+    /// It was done now.
+    Done(T),
+    /// It was done before: this names what it made.
+    Before(String),
+    /// The key came with another request before.
+    Mismatch,
+}
+
+/// Claims the request's key in the transaction that does it; `Some` if there is nothing to do.
+pub(super) async fn claim<T>(
+    tx: &mut Tx,
+    once: Option<&Idempotency>,
+    now: Timestamp,
+) -> Result<Option<Once<T>>, StoreError> {
+    let Some(once) = once else { return Ok(None) };
+    Ok(match idempotency::claim(tx, &once.key, &once.digest, now).await? {
+        idempotency::Claim::New => None,
+        idempotency::Claim::Same(Value::String(made)) => Some(Once::Before(made)),
+        idempotency::Claim::Same(_) | idempotency::Claim::Mismatch => Some(Once::Mismatch),
+    })
+}
+
+/// Notes what the request made.
+pub(super) async fn answer(
+    tx: &mut Tx,
+    once: Option<&Idempotency>,
+    made: &str,
+) -> Result<(), StoreError> {
+    match once {
+        Some(once) => idempotency::answer(tx, &once.key, &Value::from(made)).await,
+        None => Ok(()),
+    }
+}
+
+/// The problem of a key that came with another request.
+pub(super) fn mismatch() -> Problem {
+    Problem::new(
+        ErrorCode::IdempotencyMismatch,
+        "this Idempotency-Key was used for another request within the last day; use a new key",
+    )
+}

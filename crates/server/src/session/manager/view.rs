@@ -1,0 +1,57 @@
+//! A session's rows as callers see them.
+
+use rclaude_store::{
+    Conn, approval,
+    sandbox::{self, SandboxRow},
+    session::SessionRow,
+    turn::TurnRow,
+};
+use rclaude_types::Session;
+
+use crate::session::{lifecycle, log::open_turn};
+
+/// Gathers what belongs to a session and shows it.
+pub(super) async fn view(conn: &mut Conn, row: SessionRow) -> rclaude_store::Result<Session> {
+    let sandbox = sandbox::current(conn, &row.id).await?;
+    let turn = open_turn(conn, &row.id).await?;
+    let asks = match &turn {
+        Some(_) => approval::pending(conn, &row.id).await?,
+        None => Vec::new(),
+    };
+    let approvals = asks.into_iter().map(|ask| ask.approval).collect();
+    Ok(Session { pending_approvals: approvals, ..shown(row, sandbox, turn) })
+}
+
+fn shown(row: SessionRow, sandbox: SandboxRow, turn: Option<TurnRow>) -> Session {
+    let settings = row.settings;
+    let state = turn.as_ref().map(|turn| turn.turn.state);
+    Session {
+        status: lifecycle::status(row.desired, sandbox.phase, state),
+        id: row.id,
+        name: row.name,
+        failure: row.failure,
+        desired: row.desired,
+        phase: sandbox.phase,
+        sandbox: sandbox.id,
+        repository: settings.repository,
+        base_commit: row.base_commit,
+        branch: row.branch,
+        agent: settings.agent,
+        model: settings.model,
+        permission_mode: settings.permission_mode,
+        env: settings.env.into_keys().collect(),
+        resources: settings.resources,
+        template: settings.template.unwrap_or_else(|| DEFAULT_TEMPLATE.to_owned()),
+        allow_root: settings.allow_root,
+        labels: settings.labels,
+        current_turn: turn.map(Into::into),
+        pending_approvals: Vec::new(),
+        cost: row.cost,
+        last_seq: row.last_seq,
+        created_at: row.created_at,
+        updated_at: row.updated_at,
+    }
+}
+
+/// What a session's system is made of where its owner did not say.
+pub(in crate::session) const DEFAULT_TEMPLATE: &str = "host";

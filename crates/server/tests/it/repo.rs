@@ -1,0 +1,539 @@
+//! Repositories as layers, with the real git and real overlay mounts.
+
+use std::{
+    ffi::OsStr,
+    fs,
+    io::Write as _,
+    os::unix::{
+        ffi::OsStrExt,
+        fs::{PermissionsExt, symlink},
+    },
+    path::{Path, PathBuf},
+    process::{Command, Output, Stdio},
+    time::Duration,
+};
+
+use rclaude_server::repo::{Checkout, PrepareOptions, RepoCache, RepoError, diff};
+use rclaude_types::{DiffFormat, ErrorCode, RepositorySource, Timestamp};
+use tempfile::TempDir;
+
+/// A repository of the host's user.
+struct Repo {
+    dir: PathBuf,
+}
+
+impl Repo {
+    fn new(dir: &Path) -> Self {
+        fs::create_dir_all(dir).unwrap();
+        let repo = Self { dir: dir.to_owned() };
+        repo.git(&["init", "-q", "-b", "main"]);
+        repo
+    }
+
+    fn git(&self, args: &[&str]) -> String {
+        git_in(&self.dir, args)
+    }
+
+    fn write(&self, path: impl AsRef<Path>, content: impl AsRef<[u8]>) {
+        let path = self.dir.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+
+    fn commit(&self, message: &str) -> String {
+        self.git(&["add", "-A"]);
+        self.git(&["commit", "-q", "--allow-empty", "-m", message]);
+        self.git(&["rev-parse", "HEAD"])
+    }
+}
+
+fn git_in(dir: &Path, args: &[&str]) -> String {
+    let out = git_command(dir).args(args).output().unwrap();
+    assert!(out.status.success(), "git {args:?}: {}", String::from_utf8_lossy(&out.stderr));
+    String::from_utf8_lossy(&out.stdout).trim_end().to_owned()
+}
+
+fn git_command(dir: &Path) -> Command {
+    let mut git = Command::new("git");
+    git.current_dir(dir)
+        .env("GIT_CONFIG_GLOBAL", "/dev/null")
+        .env("GIT_CONFIG_NOSYSTEM", "1")
+        .env("GIT_AUTHOR_NAME", "a")
+        .env("GIT_AUTHOR_EMAIL", "a@example.org")
+        .env("GIT_COMMITTER_NAME", "a")
+        .env("GIT_COMMITTER_EMAIL", "a@example.org");
+    git
+}
+
+fn source(url: impl AsRef<OsStr>) -> RepositorySource {
+    let url = url.as_ref().to_str().unwrap().to_owned();
+    RepositorySource { url, branch: None, include_uncommitted: false }
+}
+
+fn at(repo: &Repo, branch: &str) -> RepositorySource {
+    RepositorySource { branch: Some(branch.to_owned()), ..source(&repo.dir) }
+}
+
+fn uncommitted(repo: &Repo) -> RepositorySource {
+    RepositorySource { include_uncommitted: true, ..source(&repo.dir) }
+}
+
+fn cache(dir: &TempDir) -> RepoCache {
+    RepoCache::new(dir.path().join("repos"), "git").unwrap()
+}
+
+async fn prepare(cache: &RepoCache, source: &RepositorySource) -> Result<Checkout, RepoError> {
+    cache.prepare(source, &PrepareOptions::new("test"), &mut |_| ()).await
+}
+
+/// A session's disk: the layers with a writable one on top, mounted in a user and mount namespace
+/// of their own for each command, as a sandbox mounts them, and used by the agent's user.
+struct Disk<'a> {
+    checkout: &'a Checkout,
+    dir: TempDir,
+}
+
+const MOUNT: &str = r#"
+set -e
+root=$1 lower=$2 upper=$3 work=$4 objects=$5 target=$6 user=$7
+shift 7
+mount -t overlay overlay -o "userxattr,lowerdir=$lower,upperdir=$upper,workdir=$work" "$root"
+for d in bin sbin lib lib64 usr etc dev proc; do
+    if [ -e /$d ]; then mkdir -p "$root/$d"; mount --rbind /$d "$root/$d"; fi
+done
+mkdir -p -m 1777 "$root/tmp"
+mkdir -p "$root$target"
+mount --bind "$objects" "$root$target"
+exec chroot $user "$root" sh -c 'cd /workspace && exec sh -c "$@"' sh "$@"
+"#;
+
+impl<'a> Disk<'a> {
+    fn new(checkout: &'a Checkout) -> Self {
+        let dir = TempDir::new().unwrap();
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        for name in ["upper", "work", "root"] {
+            fs::create_dir(dir.path().join(name)).unwrap();
+        }
+        let own = |path: &Path| {
+            if rustix::process::geteuid().is_root() {
+                std::os::unix::fs::chown(path, Some(1000), Some(1000)).unwrap();
+            }
+        };
+        for file in &checkout.files {
+            let mut path = dir.path().join("upper");
+            for part in file.path.strip_prefix("/").unwrap().parent().unwrap() {
+                path.push(part);
+                if fs::create_dir(&path).is_ok() {
+                    own(&path);
+                }
+            }
+            path.push(file.path.file_name().unwrap());
+            fs::write(&path, &file.content).unwrap();
+            own(&path);
+        }
+        Self { checkout, dir }
+    }
+
+    /// Runs a script in `/workspace`.
+    fn run(&self, script: &str, args: &[String]) -> Output {
+        let layers = self.checkout.layers.iter().map(|l| l.display().to_string());
+        let root = rustix::process::geteuid().is_root();
+        let user = if root { "--userspec=1000:1000" } else { "" };
+        let mut command = Command::new("unshare");
+        // Whoever execs before the namespace has its map of users has no rights in it; so read
+        // first, exec then.
+        command.arg(if root { "-Um" } else { "-Urm" });
+        command.args(["sh", "-c", "read go; exec sh -c \"$@\"", "sh"]);
+        command.args([MOUNT, "sh"]).arg(self.dir.path().join("root"));
+        command.arg(layers.collect::<Vec<_>>().join(":"));
+        command.arg(self.dir.path().join("upper")).arg(self.dir.path().join("work"));
+        command.arg(&self.checkout.binds[0].source).arg(&self.checkout.binds[0].target);
+        command.arg(user).arg(script).args(args);
+        for (name, value) in git_command(Path::new("/")).get_envs() {
+            command.env(name, value.unwrap());
+        }
+        command.env("HOME", "/tmp").env("TMPDIR", "/tmp").stdin(Stdio::piped());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        if root {
+            let namespace = |pid: &str| fs::read_link(format!("/proc/{pid}/ns/user")).ok();
+            let pid = child.id().to_string();
+            while namespace(&pid) == namespace("self") && child.try_wait().unwrap().is_none() {
+                std::thread::yield_now();
+            }
+            for map in ["uid_map", "gid_map"] {
+                fs::write(format!("/proc/{pid}/{map}"), "0 0 65536").unwrap();
+            }
+        }
+        child.stdin.take().unwrap().write_all(b"go\n").unwrap();
+        child.wait_with_output().unwrap()
+    }
+
+    fn sh(&self, script: &str) -> String {
+        let out = self.run(script, &[]);
+        assert!(out.status.success(), "{script}: {}", String::from_utf8_lossy(&out.stderr));
+        String::from_utf8_lossy(&out.stdout).into_owned()
+    }
+
+    /// The session's diff, as the server asks for it.
+    fn diff(&self) -> rclaude_types::SessionDiff {
+        let base = self.checkout.base_commit.as_deref();
+        let command = diff::command(base, DiffFormat::Full);
+        let out = self.run(&command[2], &command[3..]);
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+        diff::parse(&out.stdout, base, DiffFormat::Full).unwrap()
+    }
+}
+
+#[tokio::test]
+async fn a_session_starts_clean_with_all_history_and_keeps_its_commits_to_itself() {
+    let dir = TempDir::new().unwrap();
+    let repo = Repo::new(&dir.path().join("repo"));
+    repo.write("first", "1\n");
+    repo.commit("one");
+    repo.git(&["tag", "-a", "v1", "-m", "v1"]);
+    for n in 0..3000 {
+        repo.write(format!("dir{}/file{n}", n % 100), format!("{n}\n"));
+    }
+    repo.write("run.sh", "#!/bin/sh\n");
+    fs::set_permissions(repo.dir.join("run.sh"), fs::Permissions::from_mode(0o755)).unwrap();
+    symlink("run.sh", repo.dir.join("link")).unwrap();
+    symlink("/nowhere", repo.dir.join("dangling")).unwrap();
+    repo.write("-dash", "-");
+    repo.write("new\nline", "x");
+    repo.write(Path::new(OsStr::from_bytes(b"latin-\xe9")), "y");
+    let tip = repo.commit("two");
+
+    let checkout = prepare(&cache(&dir), &source(&repo.dir)).await.unwrap();
+    assert_eq!(checkout.base_commit.as_deref(), Some(tip.as_str()));
+    assert_eq!(checkout.branch, "rclaude/test");
+    assert_eq!(checkout.base_branch.as_deref(), Some("main"));
+    let disk = Disk::new(&checkout);
+    assert_eq!(disk.sh("git status --porcelain; git stash list"), "");
+    assert_eq!(disk.sh("git branch --show-current"), "rclaude/test\n");
+    assert_eq!(disk.sh("git log --format=%s origin/main"), "two\none\n");
+    assert_eq!(disk.sh("git describe --tags main~1; git diff --stat main v1~0 -- first"), "v1\n");
+    assert_eq!(disk.sh("git rev-parse --abbrev-ref origin/HEAD"), "origin/main\n");
+    assert_eq!(disk.sh("git fsck --connectivity-only --no-dangling 2>&1"), "");
+    assert_eq!(disk.sh("readlink link dangling; test -x run.sh && ./link"), "run.sh\n/nowhere\n");
+    let config = disk.sh("cat .git/config; cat .git/packed-refs .git/objects/info/alternates");
+    assert!(!config.contains(&dir.path().display().to_string()), "no path of the host: {config}");
+    // Nothing has to be read to know that nothing changed.
+    let trace = disk.sh("GIT_TRACE2_PERF=1 git status 2>&1 | grep -c 'read_object_file' || true");
+    assert_eq!(trace, "0\n");
+
+    disk.sh("echo more >> first; git add -A; git commit -qm three; echo new > untracked");
+    assert_eq!(disk.sh("git log --format=%s -2; git status --short"), "three\ntwo\n?? untracked\n");
+    assert_eq!(disk.sh("git gc -q; git log --format=%s | wc -l"), "3\n");
+    assert_eq!(repo.git(&["log", "--format=%s"]), "two\none", "the host's repository is untouched");
+}
+
+#[tokio::test]
+async fn an_edit_of_the_same_size_right_after_the_start_is_seen() {
+    let dir = TempDir::new().unwrap();
+    let repo = Repo::new(&dir.path().join("repo"));
+    repo.write("file", "aaaa");
+    repo.commit("one");
+    let checkout = prepare(&cache(&dir), &source(&repo.dir)).await.unwrap();
+    let disk = Disk::new(&checkout);
+    assert_eq!(disk.sh("printf bbbb > file; git status --short"), " M file\n");
+}
+
+#[tokio::test]
+async fn sessions_of_two_commits_prepared_at_once_all_get_theirs() {
+    let dir = TempDir::new().unwrap();
+    let repo = Repo::new(&dir.path().join("repo"));
+    repo.write("file", "one");
+    let one = repo.commit("one");
+    for n in 0..300 {
+        repo.write(format!("dir/file{n}"), format!("{n}\n"));
+    }
+    let two = repo.commit("two");
+    let cache = cache(&dir);
+    let work = (0..8).map(|n| {
+        let (cache, wanted) = (cache.clone(), at(&repo, [&one, &two][n % 2]));
+        async move { prepare(&cache, &wanted).await.unwrap() }
+    });
+    let checkouts = futures::future::join_all(work).await;
+    for (n, checkout) in checkouts.iter().enumerate() {
+        assert_eq!(checkout.base_commit.as_ref(), Some([&one, &two][n % 2]));
+        assert_eq!(checkout.layers, checkouts[n % 2].layers);
+    }
+    for checkout in &checkouts[..2] {
+        assert_eq!(Disk::new(checkout).sh("git status --porcelain"), "");
+    }
+    let room = checkouts[0].layers[1].ancestors().nth(2).unwrap();
+    let unfinished = fs::read_dir(room)
+        .unwrap()
+        .filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().contains(".tmp-"));
+    assert_eq!(unfinished.count(), 0);
+}
+
+#[tokio::test]
+async fn a_branch_a_tag_and_parts_of_a_commit_lead_to_the_same_place() {
+    let dir = TempDir::new().unwrap();
+    let repo = Repo::new(&dir.path().join("repo"));
+    let one = repo.commit("one");
+    repo.git(&["tag", "-a", "v1", "-m", "v1"]);
+    repo.git(&["branch", "feature/x"]);
+    repo.commit("two");
+    let cache = cache(&dir);
+    for wanted in ["v1", "feature/x", &one, &one[..8], "main~1", "refs/tags/v1", "heads/feature/x"]
+    {
+        let checkout = prepare(&cache, &at(&repo, wanted)).await.unwrap();
+        assert_eq!(checkout.base_commit.as_ref(), Some(&one), "{wanted}");
+    }
+    // By subdirectory, by file URL, bare, and from a work tree linked to it.
+    repo.write("sub/dir/file", "x");
+    let three = repo.commit("three");
+    git_in(dir.path(), &["clone", "-q", "--bare", "repo", "bare"]);
+    repo.git(&["worktree", "add", "-q", "--detach", "../linked", &one]);
+    for (path, wanted) in [
+        (repo.dir.join("sub/dir").display().to_string(), &three),
+        (format!("file://{}", repo.dir.display()), &three),
+        (dir.path().join("bare").display().to_string(), &three),
+        (dir.path().join("linked").display().to_string(), &one),
+    ] {
+        let checkout = prepare(&cache, &source(&path)).await.unwrap();
+        assert_eq!(checkout.base_commit.as_ref(), Some(wanted), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_used_is_refused_with_a_reason() {
+    let dir = TempDir::new().unwrap();
+    let repo = Repo::new(&dir.path().join("repo"));
+    repo.commit("one");
+    let plain = dir.path().join("plain");
+    fs::create_dir(&plain).unwrap();
+    let cache = cache(&dir);
+    let bare = dir.path().join("bare");
+    git_in(dir.path(), &["clone", "-q", "--bare", "repo", "bare"]);
+    let missing = "e".repeat(40);
+    for (wanted, code, says) in [
+        (source(&plain), ErrorCode::RepositoryUnavailable, "git init"),
+        (source(dir.path().join("absent")), ErrorCode::RepositoryUnavailable, "No such file"),
+        (source("http://127.0.0.1:1/a/b"), ErrorCode::RepositoryUnavailable, "fatal: "),
+        (at(&repo, "absent"), ErrorCode::RevisionNotFound, "its branches: main"),
+        (at(&repo, &missing), ErrorCode::RevisionNotFound, "no branch, tag or commit"),
+        (at(&repo, "abcdef12"), ErrorCode::RevisionNotFound, "no branch, tag or commit"),
+        (at(&repo, "--upload-pack=x"), ErrorCode::InvalidRequest, "cannot name"),
+        (at(&repo, "a..b"), ErrorCode::InvalidRequest, "cannot name"),
+        (source("ext::sh -c true"), ErrorCode::InvalidRequest, "cannot name"),
+        (
+            RepositorySource { include_uncommitted: true, ..source(&bare) },
+            ErrorCode::InvalidRequest,
+            "bare",
+        ),
+    ] {
+        let error = prepare(&cache, &wanted).await.unwrap_err();
+        assert_eq!(error.code(), code, "{wanted:?}: {error}");
+        assert!(error.to_string().contains(says), "{wanted:?}: {error}");
+    }
+    let hidden = source("http://me:secret@127.0.0.1:1/a/b");
+    assert!(!prepare(&cache, &hidden).await.unwrap_err().to_string().contains("secret"));
+}
+
+#[tokio::test]
+async fn a_repository_without_commits_gives_an_unborn_branch() {
+    let dir = TempDir::new().unwrap();
+    let repo = Repo::new(&dir.path().join("repo"));
+    repo.write("draft", "x\n");
+    let cache = cache(&dir);
+    let checkout = prepare(&cache, &source(&repo.dir)).await.unwrap();
+    assert_eq!(checkout.base_commit, None);
+    let disk = Disk::new(&checkout);
+    assert_eq!(disk.sh("git status --short; ls"), "");
+    disk.sh("echo hi > file; git add file; git commit -qm first");
+    assert_eq!(disk.sh("git log --format=%D"), "HEAD -> rclaude/test\n");
+    assert_eq!(disk.diff().stat.files[0].path, "file");
+
+    let checkout = prepare(&cache, &uncommitted(&repo)).await.unwrap();
+    assert_eq!(Disk::new(&checkout).sh("git status --short; cat draft"), "?? draft\nx\n");
+    // Its first commit is found when it comes.
+    let first = repo.commit("first");
+    let checkout = prepare(&cache, &source(&repo.dir)).await.unwrap();
+    assert_eq!(checkout.base_commit, Some(first));
+}
+
+#[tokio::test]
+async fn a_force_pushed_branch_moves_on_and_its_old_commit_stays_usable() {
+    let dir = TempDir::new().unwrap();
+    let repo = Repo::new(&dir.path().join("repo"));
+    repo.commit("one");
+    repo.write("file", "old");
+    let old = repo.commit("old");
+    repo.git(&["branch", "topic/a"]);
+    let cache = cache(&dir);
+    let before = prepare(&cache, &source(&repo.dir)).await.unwrap();
+    repo.git(&["reset", "-q", "--hard", "HEAD~1"]);
+    repo.write("file", "new");
+    let new = repo.commit("new");
+    // A directory of refs becomes a ref and one goes away.
+    repo.git(&["branch", "-D", "topic/a"]);
+    repo.git(&["branch", "topic"]);
+    repo.git(&["reflog", "expire", "--expire=now", "--all"]);
+    repo.git(&["gc", "-q", "--prune=now"]);
+    let after = prepare(&cache, &source(&repo.dir)).await.unwrap();
+    assert_eq!(after.base_commit, Some(new));
+    assert_eq!(
+        Disk::new(&after).sh("git branch -r --format='%(refname:short)'"),
+        "origin\norigin/main\norigin/topic\n"
+    );
+    assert_eq!(Disk::new(&before).sh("cat file; git log --format=%s"), "oldold\none\n");
+    let again = prepare(&cache, &at(&repo, &old)).await.unwrap();
+    assert_eq!(again.base_commit, Some(old));
+}
+
+#[tokio::test]
+async fn uncommitted_files_come_along_and_stand_as_they_stood() {
+    let dir = TempDir::new().unwrap();
+    let repo = Repo::new(&dir.path().join("repo"));
+    for name in [
+        "same",
+        "edited",
+        "staged",
+        "both",
+        "deleted",
+        "unstaged",
+        "swap/inner",
+        "flat",
+        "mode",
+        "dir/a",
+        "dir/b",
+    ] {
+        repo.write(name, format!("{name}\n"));
+    }
+    repo.write(".gitignore", "ignored\n");
+    repo.commit("one");
+    repo.write("edited", "EDITED\n");
+    repo.write("staged", "STAGED\n");
+    repo.write("both", "BOTH1\n");
+    repo.write("added", "added\n");
+    repo.git(&["add", "staged", "both", "added"]);
+    repo.write("both", "BOTH2\n");
+    fs::remove_file(repo.dir.join("deleted")).unwrap();
+    repo.git(&["rm", "-q", "--cached", "unstaged"]);
+    repo.git(&["rm", "-q", "dir/a"]);
+    fs::remove_dir_all(repo.dir.join("swap")).unwrap();
+    symlink("/etc", repo.dir.join("swap")).unwrap();
+    fs::remove_file(repo.dir.join("flat")).unwrap();
+    repo.write("flat/deep/new", "x\n");
+    fs::set_permissions(repo.dir.join("mode"), fs::Permissions::from_mode(0o755)).unwrap();
+    repo.write("ignored", "no\n");
+    repo.write("untracked dir/new\nfile", "yes\n");
+    repo.write(Path::new(OsStr::from_bytes(b"latin-\xe9")), "y");
+    Repo::new(&repo.dir.join("nested")).commit("inner");
+
+    let status = ["-c", "core.quotePath=true", "status", "--porcelain=v2", "-uall", "--no-renames"];
+    let shown = repo
+        .git(&status)
+        .lines()
+        .filter(|line| !line.contains("nested"))
+        .fold(String::new(), |all, line| all + line + "\n");
+    let cache = cache(&dir);
+    let checkout = prepare(&cache, &uncommitted(&repo)).await.unwrap();
+    assert_eq!(checkout.notices, ["the nested repository nested/ is left behind"]);
+    let disk = Disk::new(&checkout);
+    assert_eq!(disk.sh("git status --porcelain=v2 -uall --no-renames"), shown);
+    assert_eq!(
+        disk.sh("cat edited both; git show :both; readlink swap"),
+        "EDITED\nBOTH2\nBOTH1\n/etc\n"
+    );
+    assert_eq!(
+        disk.sh("git commit -qm staged; git show --format= --name-status --no-renames"),
+        "A\tadded\nM\tboth\nD\tdir/a\nM\tstaged\nD\tunstaged\n"
+    );
+
+    let plain = prepare(&cache, &source(&repo.dir)).await.unwrap();
+    assert_eq!(Disk::new(&plain).sh("git status --short; cat edited"), "edited\n");
+    repo.git(&["branch", "other", "HEAD"]);
+    repo.git(&["commit", "-q", "--allow-empty", "-m", "next"]);
+    let elsewhere = RepositorySource { branch: Some("other".into()), ..uncommitted(&repo) };
+    let error = prepare(&cache, &elsewhere).await.unwrap_err();
+    assert_eq!(error.code(), ErrorCode::InvalidRequest, "{error}");
+}
+
+#[tokio::test]
+async fn a_diff_applied_elsewhere_gives_the_same_tree() {
+    let dir = TempDir::new().unwrap();
+    let repo = Repo::new(&dir.path().join("repo"));
+    repo.write("edit", "one\ntwo\nthree\n");
+    repo.write("gone", "gone\n");
+    repo.write("moved", "a line\n".repeat(50));
+    repo.write("binary", [0, 1, 2, 255]);
+    repo.write("mode", "x\n");
+    repo.write("file", "becomes a directory\n");
+    repo.write("dir/inner", "becomes a file\n");
+    repo.write("no newline", "end");
+    repo.write(".gitignore", "ignored\n");
+    symlink("edit", repo.dir.join("link")).unwrap();
+    repo.commit("one");
+    let checkout = prepare(&cache(&dir), &source(&repo.dir)).await.unwrap();
+    let disk = Disk::new(&checkout);
+    assert_eq!(disk.diff().patch.as_deref(), Some(""));
+    disk.sh("echo committed > committed; git add committed; git commit -qm work
+        printf 'one\\n2\\nthree\\n' > edit; rm gone; mkdir -p to; mv moved to/; chmod +x mode
+        head -c 70000 /dev/urandom > binary; rm file; mkdir file; echo y > file/y
+        rm -r dir; echo z > dir; ln -sfn mode link; printf other > 'no newline'
+        echo staged > staged; git add staged; echo untracked > \"$(printf 'new\\nline')\"
+        printf q > \"$(printf 'latin-\\351')\"; echo -n > empty; echo no > ignored; echo - > -dash
+        git init -q nested; git config core.fsmonitor 'touch /tmp/ran;:'
+        git config diff.noprefix true; git config color.ui always; git config diff.external false");
+    let index = disk.sh("sha256sum .git/index");
+    let diff = disk.diff();
+    assert_eq!(disk.sh("sha256sum .git/index; ls -A /tmp"), index, "nothing changed, nothing left");
+    let files = diff.stat.files.iter().map(|f| f.path.as_str()).collect::<Vec<_>>();
+    assert!(files.contains(&"to/moved") && files.contains(&"latin-\u{fffd}"), "{files:?}");
+    let binary = diff.stat.files.iter().find(|f| f.path == "binary").unwrap();
+    assert_eq!((binary.insertions, binary.deletions), (None, None));
+
+    let elsewhere = dir.path().join("elsewhere");
+    git_in(dir.path(), &["clone", "-q", "repo", "elsewhere"]);
+    fs::write(dir.path().join("patch"), diff.patch.unwrap()).unwrap();
+    git_in(&elsewhere, &["apply", "--index", "--whitespace=nowarn", "../patch"]);
+    let tree = git_in(&elsewhere, &["write-tree"]);
+    disk.sh("rm -rf nested");
+    assert_eq!(disk.sh("git -c core.fsmonitor= add -A; git write-tree").trim_end(), tree);
+
+    let gone = disk.run("rm -rf .git; exec \"$0\" \"$@\"", &diff::command(None, DiffFormat::Stat));
+    assert!(!gone.status.success());
+}
+
+#[tokio::test]
+async fn a_clone_given_up_halfway_leaves_nothing_and_the_next_one_succeeds() {
+    let dir = TempDir::new().unwrap();
+    let repo = Repo::new(&dir.path().join("repo"));
+    for n in 0..2000 {
+        repo.write(format!("file{n}"), format!("{n}\n").repeat(200));
+    }
+    repo.commit("one");
+    let cache = cache(&dir);
+    for wait in [1, 5, 20, 60, 150] {
+        let _ =
+            tokio::time::timeout(Duration::from_millis(wait), prepare(&cache, &source(&repo.dir)))
+                .await;
+    }
+    let checkout = prepare(&cache, &source(&repo.dir)).await.unwrap();
+    assert_eq!(Disk::new(&checkout).sh("git status --porcelain; ls | wc -l"), "2000\n");
+}
+
+#[tokio::test]
+async fn pruning_takes_what_nobody_uses_and_nothing_else() {
+    let dir = TempDir::new().unwrap();
+    let repo = Repo::new(&dir.path().join("repo"));
+    repo.commit("one");
+    let cache = cache(&dir);
+    let one = prepare(&cache, &source(&repo.dir)).await.unwrap();
+    repo.commit("two");
+    let two = prepare(&cache, &source(&repo.dir)).await.unwrap();
+    let there = |checkout: &Checkout| checkout.layers.iter().all(|layer| layer.exists());
+
+    cache.prune([], Timestamp::from_micros(0)).await.unwrap();
+    assert!(there(&one) && there(&two), "both were only just given out");
+    let later = Timestamp::from_micros(i64::MAX);
+    cache.prune([&two], later).await.unwrap();
+    assert!(!there(&one) && there(&two));
+    let again = prepare(&cache, &at(&repo, one.base_commit.as_ref().unwrap())).await.unwrap();
+    assert!(there(&again));
+}

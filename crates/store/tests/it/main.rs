@@ -1,0 +1,21 @@
+//! The store, over real files.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test's helpers may fail as it may")]
+
+mod support;
+
+mod agent;
+mod approval;
+mod complete;
+mod disk_full;
+mod event;
+mod exec;
+mod idempotency;
+mod key;
+mod kill;
+mod meta;
+mod open;
+mod sandbox;
+mod session;
+mod turn;
+mod usage;
+mod writer;

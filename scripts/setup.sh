@@ -1,0 +1,62 @@
+#!/usr/bin/env bash
+# Installs what is missing on a bare Debian 12 (or a relative of it). Does nothing, quickly, where
+# all is there. Arguments choose what for: build, run, test, bench.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+packages=()
+need() { # need COMMAND PACKAGE: the package, unless the command is there
+    command -v "$1" >/dev/null 2>&1 || packages+=("$2")
+}
+
+for purpose in "$@"; do
+    case $purpose in
+    build)
+        need cc build-essential
+        need git git
+        ;;
+    run)
+        need git git
+        need npm npm
+        need python3 python3
+        ;;
+    test)
+        need git git
+        need npm npm
+        need python3 python3
+        need curl curl
+        need unshare util-linux
+        python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
+        ;;
+    bench)
+        need bwrap bubblewrap
+        need crun crun
+        need runc runc
+        need podman podman
+        need wrk wrk
+        ;;
+    *)
+        echo "setup.sh: build, run, test or bench, not '$purpose'" >&2
+        exit 2
+        ;;
+    esac
+done
+
+if ((${#packages[@]})); then
+    sudo=
+    [ "$(id -u)" = 0 ] || sudo=sudo
+    echo "Installing ${packages[*]} …" >&2
+    log=$(mktemp)
+    if ! { $sudo apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
+        $sudo apt-get install -y -qq --no-install-recommends "${packages[@]}"; } >"$log" 2>&1; then
+        tail -20 "$log" >&2
+        echo "setup.sh: could not install ${packages[*]}" >&2
+        exit 1
+    fi
+    rm -f "$log"
+fi
+
+if ! command -v cargo >/dev/null 2>&1; then
+    echo "setup.sh: cargo is missing; install Rust with rustup, then run this again" >&2
+    exit 1
+fi

@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# Sets up and passes every test: unit and integration tests of every crate (real sandboxes, the
+# real Claude Code binary against the scripted model API), the API fuzzed from its own contract,
+# and a look for anything left behind.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+scripts/setup.sh build run test
+
+echo "== build"
+cargo build --workspace --all-targets
+
+echo "== agent"
+export RCLAUDE_TEST_DATA="$PWD/.tools/data"
+target/debug/rclaude init --data-dir "$RCLAUDE_TEST_DATA" --quiet
+
+before=$(mktemp)
+trap 'rm -f "$before"' EXIT
+scripts/leak-check.sh snapshot >"$before"
+
+echo "== tests"
+if cargo nextest --version >/dev/null 2>&1; then
+    cargo nextest run --workspace --no-fail-fast
+else
+    cargo test --workspace --no-fail-fast
+fi
+cargo test --workspace --doc --quiet
+
+echo "== the API, fuzzed from its contract"
+scripts/fuzz-api.sh
+
+echo "== nothing left behind"
+scripts/leak-check.sh compare "$before"
