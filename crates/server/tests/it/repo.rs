@@ -519,6 +519,202 @@ async fn a_clone_given_up_halfway_leaves_nothing_and_the_next_one_succeeds() {
 }
 
 #[tokio::test]
+async fn what_a_killed_server_left_behind_is_in_nobodys_way() {
+    let dir = TempDir::new().unwrap();
+    let repo = Repo::new(&dir.path().join("repo"));
+    repo.commit("one");
+    let cache = cache(&dir);
+    let first = prepare(&cache, &source(&repo.dir)).await.unwrap();
+    let room = first.layers[1].ancestors().nth(3).unwrap();
+    let next = repo.commit("two");
+    let mirror = room.join("mirror.git");
+    for name in ["packed-refs.lock", "HEAD.lock", "refs/heads/main.lock", "objects/pack/tmp_pack_x"]
+    {
+        fs::create_dir_all(mirror.join(name).parent().unwrap()).unwrap();
+        fs::write(mirror.join(name), "").unwrap();
+    }
+    let half = room.join(format!("checkouts/{next}.tmp-dead"));
+    fs::create_dir_all(half.join("layer/workspace")).unwrap();
+    let second = prepare(&cache, &source(&repo.dir)).await.unwrap();
+    assert_eq!(second.base_commit, Some(next));
+    assert!(!half.exists());
+    assert!(!mirror.join("objects/pack/tmp_pack_x").exists());
+}
+
+#[tokio::test]
+async fn unusual_repositories_work_too() {
+    let dir = TempDir::new().unwrap();
+    let repo = Repo::new(&dir.path().join("repo"));
+    repo.write("a", "1");
+    repo.commit("one");
+    repo.write("a", "2");
+    let two = repo.commit("two");
+    let url = format!("file://{}", repo.dir.display());
+    git_in(dir.path(), &["clone", "-q", "--depth=1", &url, "shallow"]);
+    git_in(dir.path(), &["clone", "-q", "--shared", "repo", "shared"]);
+    git_in(dir.path(), &["init", "-q", "--object-format=sha256", "-b", "main", "sha256"]);
+    let sha256 = Repo { dir: dir.path().join("sha256") };
+    sha256.write("a", "x");
+    let long = sha256.commit("long");
+    let cache = cache(&dir);
+    for (name, commit, log) in
+        [("shallow", &two, "two\n"), ("shared", &two, "two\none\n"), ("sha256", &long, "long\n")]
+    {
+        let checkout = prepare(&cache, &source(dir.path().join(name))).await.unwrap();
+        assert_eq!(checkout.base_commit.as_ref(), Some(commit), "{name}");
+        let disk = Disk::new(&checkout);
+        assert_eq!(disk.sh("git status --short; git log --format=%s"), log, "{name}");
+        disk.sh("echo 3 > a; git commit -qam three");
+        assert_eq!(disk.diff().stat.insertions, 1, "{name}");
+    }
+    // Detached, on a commit that no branch leads to; with a submodule, Git LFS, a branch in the
+    // way of the session's own.
+    repo.git(&["branch", "rclaude"]);
+    repo.git(&["checkout", "-q", "--detach"]);
+    repo.write(".gitattributes", "*.bin filter=lfs\n");
+    let module = format!("160000,{two},module");
+    repo.git(&["update-index", "--add", "--cacheinfo", &module]);
+    repo.git(&["add", ".gitattributes"]);
+    repo.git(&["commit", "-qm", "three"]);
+    let checkout = prepare(&cache, &source(&repo.dir)).await.unwrap();
+    assert_eq!(checkout.base_commit, Some(repo.git(&["rev-parse", "HEAD"])));
+    assert_eq!(checkout.base_branch, None);
+    assert_eq!(
+        checkout.notices,
+        ["submodules are not fetched: module", "files in Git LFS are left as pointers"]
+    );
+    assert_eq!(Disk::new(&checkout).sh("git status --short; git log --format=%s -1"), "three\n");
+    let named = prepare(&cache, &at(&repo, "rclaude")).await.unwrap();
+    assert_eq!(Disk::new(&named).sh("git branch --format='%(refname:short)'"), "rclaude/test\n");
+}
+
+#[tokio::test]
+async fn a_work_tree_of_another_user_is_read_as_that_user() {
+    if !rustix::process::geteuid().is_root() {
+        // Only root may become somebody else; git itself refuses everyone else.
+        return;
+    }
+    let dir = TempDir::new().unwrap();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let repo = Repo::new(&dir.path().join("repo"));
+    repo.write("file", "one\n");
+    repo.write(".gitattributes", "file filter=spy\n");
+    repo.commit("one");
+    repo.write("file", "two\n");
+    let seen = dir.path().join("seen");
+    fs::write(&seen, "").unwrap();
+    fs::set_permissions(&seen, fs::Permissions::from_mode(0o666)).unwrap();
+    let spy = format!("id -u >> {}; cat", seen.display());
+    repo.git(&["config", "filter.spy.clean", &spy]);
+    assert!(
+        Command::new("chown").args(["-R", "1234:1234"]).arg(&repo.dir).status().unwrap().success()
+    );
+    let checkout = prepare(&cache(&dir), &uncommitted(&repo)).await.unwrap();
+    assert_eq!(Disk::new(&checkout).sh("git status --short; cat file"), " M file\ntwo\n");
+    let seen = fs::read_to_string(seen).unwrap();
+    assert!(seen.lines().all(|uid| uid == "1234") && !seen.is_empty(), "{seen:?}");
+}
+
+/// Serves the repositories under `root` by git's own HTTP program, to whoever has the password.
+async fn forge(root: PathBuf) -> String {
+    use axum::{body::Body, extract::Request, response::Response};
+
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let serve = move |request: Request| {
+        let root = root.clone();
+        async move {
+            let (head, body) = request.into_parts();
+            let header = |name: &str| {
+                head.headers.get(name).map_or("", |value| value.to_str().unwrap()).to_owned()
+            };
+            // me:p@ss
+            if header("authorization") != "Basic bWU6cEBzcw==" {
+                let refused = Response::builder().status(401);
+                return refused.header("www-authenticate", "Basic").body(Body::empty()).unwrap();
+            }
+            let mut backend = git_command(&root);
+            backend
+                .arg("http-backend")
+                .env("GIT_PROJECT_ROOT", &root)
+                .env("GIT_HTTP_EXPORT_ALL", "1")
+                .env("GIT_PROTOCOL", header("git-protocol"))
+                .env("HTTP_CONTENT_ENCODING", header("content-encoding"))
+                .env("CONTENT_TYPE", header("content-type"))
+                .env("REQUEST_METHOD", head.method.as_str())
+                .env("PATH_INFO", head.uri.path())
+                .env("QUERY_STRING", head.uri.query().unwrap_or(""))
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped());
+            let body = axum::body::to_bytes(body, 1 << 20).await.unwrap();
+            let output = tokio::task::spawn_blocking(move || {
+                let mut backend = backend.spawn().unwrap();
+                backend.stdin.take().unwrap().write_all(&body).unwrap();
+                backend.wait_with_output().unwrap().stdout
+            });
+            let output = output.await.unwrap();
+            let end = output.windows(4).position(|four| four == b"\r\n\r\n").unwrap();
+            let mut response = Response::builder();
+            for line in std::str::from_utf8(&output[..end]).unwrap().lines() {
+                let (name, value) = line.split_once(": ").unwrap();
+                response = match name {
+                    "Status" => response.status(value[..3].parse::<u16>().unwrap()),
+                    _ => response.header(name, value),
+                };
+            }
+            response.body(Body::from(output[end + 4..].to_vec())).unwrap()
+        }
+    };
+    let app = axum::Router::new().fallback(serve);
+    tokio_util::task::TaskTracker::new().spawn(async move { axum::serve(listener, app).await });
+    format!("http://me:p%40ss@{address}")
+}
+
+#[tokio::test]
+async fn a_forge_is_cloned_once_and_asked_for_news() {
+    let dir = TempDir::new().unwrap();
+    let repo = Repo::new(&dir.path().join("acme/widgets"));
+    repo.write("file", "one\n");
+    let one = repo.commit("one");
+    let url = forge(dir.path().to_owned()).await;
+    let cache = cache(&dir).with_forge(url.clone());
+    let widgets = source("acme/widgets/.git");
+    let first = prepare(&cache, &widgets).await.unwrap();
+    assert_eq!(first.base_commit.as_ref(), Some(&one));
+    let disk = Disk::new(&first);
+    let clean = url.replace("me:p%40ss@", "");
+    assert_eq!(disk.sh("git config remote.origin.url"), format!("{clean}/acme/widgets/.git\n"));
+    assert_eq!(disk.sh("git status --short --branch"), "## rclaude/test\n");
+    let config =
+        fs::read_to_string(first.binds[0].source.parent().unwrap().join("config")).unwrap();
+    assert!(!config.contains("p%40ss") && !config.contains("p@ss"), "{config}");
+
+    repo.git(&["checkout", "-q", "-b", "next"]);
+    let two = repo.commit("two");
+    let mut heard = Vec::new();
+    let options = PrepareOptions::new("test");
+    let second = cache.prepare(&widgets, &options, &mut |line| heard.push(line.to_owned())).await;
+    let second = second.unwrap();
+    assert_eq!(second.base_commit.as_ref(), Some(&two));
+    assert_eq!(second.default_branch.as_deref(), Some("next"));
+    assert!(heard.iter().any(|line| line.contains("fetching")), "{heard:?}");
+    assert!(!heard.iter().any(|line| line.contains("p%40ss")), "{heard:?}");
+
+    // A commit that no branch leads to any more.
+    repo.git(&["reset", "-q", "--hard", &one]);
+    let lost = repo.commit("lost");
+    repo.git(&["reset", "-q", "--hard", &one]);
+    let pinned = RepositorySource { branch: Some(lost.clone()), ..widgets.clone() };
+    assert_eq!(prepare(&cache, &pinned).await.unwrap().base_commit, Some(lost));
+
+    let error = prepare(&cache, &source(format!("{clean}/acme/widgets/.git"))).await.unwrap_err();
+    assert_eq!(error.code(), ErrorCode::RepositoryUnavailable, "{error}");
+    assert!(error.to_string().contains("private or does not exist"), "{error}");
+    let error = prepare(&cache, &source("acme/absent")).await.unwrap_err();
+    assert!(error.to_string().contains("not found"), "{error}");
+}
+
+#[tokio::test]
 async fn pruning_takes_what_nobody_uses_and_nothing_else() {
     let dir = TempDir::new().unwrap();
     let repo = Repo::new(&dir.path().join("repo"));
