@@ -258,6 +258,11 @@ impl Settings {
         self.get(key).map(|(value, _)| value)
     }
 
+    /// The environment this program was started in.
+    pub(crate) fn environment(&self) -> &Environment {
+        &self.environment
+    }
+
     /// Where a server on this host keeps its state.
     pub(crate) fn data_dir(&self) -> PathBuf {
         match self.value("data_dir") {

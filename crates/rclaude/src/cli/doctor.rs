@@ -19,7 +19,7 @@ use crate::{
 pub(crate) struct DoctorArgs {}
 
 pub(crate) async fn run(_: DoctorArgs, cx: &mut Context) -> Done {
-    let mut checks = platform::host_checks(&cx.settings.data_dir())?;
+    let mut checks = platform::host_checks(&cx.settings.data_dir());
     checks.push(git());
     checks.push(server(cx).await?);
     let paint = cx.ui.out();

@@ -1,6 +1,6 @@
 //! `rclaude init`: getting a host ready.
 
-use std::{fs, os::unix::fs::DirBuilderExt};
+use std::{fs, os::unix::fs::DirBuilderExt, path::PathBuf};
 
 use clap::Args;
 use rclaude_types::HostCheckLevel;
@@ -19,6 +19,12 @@ pub(crate) struct InitArgs {
     /// Do not install the agent
     #[arg(long)]
     no_agent: bool,
+    /// Take the agent's package from a tarball instead of the registry
+    #[arg(long, value_name = "FILE", conflicts_with = "no_agent")]
+    from: Option<PathBuf>,
+    /// Say nothing unless something fails
+    #[arg(long, conflicts_with = "json")]
+    quiet: bool,
 }
 
 pub(crate) async fn run(args: InitArgs, cx: &mut Context) -> Done {
@@ -31,21 +37,25 @@ pub(crate) async fn run(args: InitArgs, cx: &mut Context) -> Done {
     cx.settings.save()?;
     let (config, data) = (cx.settings.path.display(), data_dir.display());
     let (config, data) = (config.to_string(), data.to_string());
-    if !cx.json {
+    let talk = !cx.json && !args.quiet;
+    if talk {
         cx.ui.say(&format!("data      {data}"));
         cx.ui.say(&format!("settings  {config}"));
     }
     let agent = match args.no_agent {
         true => None,
         false => {
-            let installing = platform::install_agent(&data_dir);
+            let installing = platform::install_agent(&data_dir, args.from);
             Some(cx.ui.wait("installing the agent (some 200 MB)", installing).await?)
         }
     };
-    if let (Some(version), false) = (&agent, cx.json) {
+    if let (Some(version), true) = (&agent, talk) {
         cx.ui.say(&format!("agent     Claude Code {version}"));
     }
-    let checks = platform::host_checks(&data_dir)?;
+    if args.quiet {
+        return Ok(Exit::OK);
+    }
+    let checks = platform::host_checks(&data_dir);
     if cx.json {
         cx.ui.json(&serde_json::json!({
             "data_dir": data,

@@ -25,9 +25,12 @@ pub(crate) struct ServeArgs {
     /// Where model requests go: an API that speaks Anthropic's protocol
     #[arg(long, value_name = "URL", default_value = "https://api.anthropic.com", value_parser = config::server_url)]
     pub(crate) llm_url: Url,
-    /// What owner/name means; {} stands for it
-    #[arg(long, value_name = "URL", default_value = "https://github.com/{}.git", value_parser = forge)]
-    pub(crate) forge: String,
+    /// Play the model with the built-in emulator: costs nothing, knows only its scripts
+    #[arg(long, conflicts_with = "llm_url")]
+    pub(crate) emulator: bool,
+    /// Where repositories given as owner/name are
+    #[arg(long, value_name = "URL", default_value = "https://github.com", value_parser = config::server_url)]
+    pub(crate) forge: Url,
     /// What to log: error, warn, info, debug, or filters such as rclaude_server=debug
     #[arg(long, value_name = "FILTER", default_value = "info", value_parser = filter)]
     pub(crate) log: String,
@@ -51,17 +54,27 @@ pub(super) fn run(args: &ServeArgs, cx: &mut Context) -> Done {
         .with_env_filter(EnvFilter::new(&args.log));
     let started = if args.log_json { log.json().try_init() } else { log.try_init() };
     started.map_err(|error| Failure::Failed(error.to_string()))?;
-    platform::serve(args, &cx.settings)?;
+    let data_dir = cx.settings.data_dir();
+    let Context { settings, ui, json, .. } = cx;
+    let json = *json;
+    platform::serve(args, settings, |ready| {
+        let said = if json {
+            ui.json(&serde_json::json!({
+                "url": ready.url,
+                "data_dir": data_dir,
+                "token_file": data_dir.join("token"),
+                "sessions": ready.sessions,
+            }))
+        } else {
+            let (url, token) = (&ready.url, data_dir.join("token"));
+            ui.print(&format!("listening  {url}\ntoken      {}", token.display()))
+        };
+        // Whoever started us may have closed our output; that is no reason not to serve.
+        drop(said);
+    })?;
     Ok(Exit::OK)
 }
 
 fn filter(text: &str) -> Result<String, String> {
     EnvFilter::builder().parse(text).map(|_| text.to_owned()).map_err(|error| error.to_string())
-}
-
-fn forge(text: &str) -> Result<String, String> {
-    match text.matches("{}").count() {
-        1 => Ok(text.to_owned()),
-        _ => Err("a URL in which {} stands for owner/name".to_owned()),
-    }
 }
