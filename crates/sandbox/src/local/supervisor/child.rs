@@ -66,12 +66,14 @@ const PROC_HIDDEN: [&str; 8] = [
 const LISTENER: i32 = 3;
 const SETTINGS: i32 = 4;
 
+/// From the directory under a fresh mount into that mount.
+const SCAFFOLD_REENTERED: &str = "../base";
+
 /// What a child needs, all of it opened or made by the supervisor before the clone.
 #[derive(Debug)]
 pub(super) struct Plan<'a> {
     pub mapping: Mapping,
     pub tasks: Vec<fs::File>,
-    pub base: &'a Path,
     /// The sandbox's directory, holding `upper` and `work`.
     pub disk: OwnedFd,
     /// Lower layers, uppermost first.
@@ -144,8 +146,10 @@ fn change_root(plan: &Plan<'_>) -> Result<(), Failure> {
     let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
     mount_change("/", private).during("make mounts private")?;
     let flags = MountFlags::NOSUID | MountFlags::NODEV;
-    mount("tmpfs", plan.base, "tmpfs", flags, c"mode=755,size=1m").during("mount the scaffold")?;
-    std::env::set_current_dir(plan.base).during("enter the scaffold")?;
+    // The supervisor stands in an empty directory of its scaffold. It is never called by its full
+    // path: directories above it may be closed to the user we are now.
+    mount("tmpfs", ".", "tmpfs", flags, c"mode=755,size=1m").during("mount the scaffold")?;
+    std::env::set_current_dir(SCAFFOLD_REENTERED).during("enter the scaffold")?;
     attach(&plan.disk, Path::new("disk")).during("attach the writable disk")?;
     // Short relative names: all options together must fit a page.
     let mut options = String::from("userxattr,upperdir=disk/upper,workdir=disk/work,lowerdir=");

@@ -83,7 +83,6 @@ pub fn run_supervisor(dir: &Path) -> io::Result<()> {
     for (fd, number) in [(&supervisor.null, 0), (&supervisor.log, 1), (&supervisor.log, 2)] {
         sys::inherit_as(fd.as_fd(), number)?;
     }
-    std::env::set_current_dir("/")?;
     let result = supervisor.serve();
     drop(lock);
     result

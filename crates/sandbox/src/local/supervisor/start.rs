@@ -168,7 +168,6 @@ impl Supervisor {
         Ok(Plan {
             mapping,
             tasks: Vec::new(),
-            base: &self.scaffold.base,
             disk,
             layers,
             devices: self.scaffold.devices().during("make /dev")?,
