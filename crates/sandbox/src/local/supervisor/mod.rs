@@ -51,7 +51,7 @@ use super::{
 
 /// How long a supervisor without sandboxes waits for a request before it leaves; the server
 /// starts another when it needs one.
-const IDLE: Duration = Duration::from_secs(600);
+const IDLE: Duration = Duration::from_mins(10);
 /// How often it looks whether it is still of use.
 const LOOK_AROUND: Timespec = Timespec { tv_sec: 5, tv_nsec: 0 };
 /// How long a client may take to say what it wants.
