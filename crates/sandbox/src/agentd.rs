@@ -1,1 +1,0 @@
-//! Speaking to the daemon in a sandbox.

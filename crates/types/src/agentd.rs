@@ -1,1 +1,0 @@
-//! What the server and the daemon in the sandbox say to each other.
