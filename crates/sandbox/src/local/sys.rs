@@ -113,10 +113,15 @@ pub(super) fn mount_setattr(
 }
 
 /// Replaces this process with the program behind `program`.
-pub(super) fn exec(program: BorrowedFd<'_>, name: &CStr, environment: &[&CStr]) -> io::Error {
-    let arguments = [name.as_ptr(), std::ptr::null()];
-    let mut variables: Vec<_> = environment.iter().map(|entry| entry.as_ptr()).collect();
-    variables.push(std::ptr::null());
+pub(super) fn exec(
+    program: BorrowedFd<'_>,
+    arguments: &[&CStr],
+    environment: &[&CStr],
+) -> io::Error {
+    let pointers = |list: &[&CStr]| -> Vec<_> {
+        list.iter().map(|entry| entry.as_ptr()).chain([std::ptr::null()]).collect()
+    };
+    let (arguments, variables) = (pointers(arguments), pointers(environment));
     // SAFETY: both lists end in null and their strings live until the call returns, if it does.
     unsafe {
         libc::syscall(

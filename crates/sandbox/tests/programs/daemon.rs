@@ -18,11 +18,6 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 #[derive(Deserialize)]
-struct Settings {
-    token: String,
-}
-
-#[derive(Deserialize)]
 struct Order {
     token: String,
     uid: u32,
@@ -41,16 +36,14 @@ fn main() -> io::Result<()> {
         return io::stdout().write_all(attempt(&arguments[2]).as_bytes());
     }
     // SAFETY: the engine passes these two descriptors and nobody else uses them.
-    let (listener, mut settings) =
-        unsafe { (UnixListener::from_raw_fd(3), fs::File::from_raw_fd(4)) };
+    let (listener, mut pipe) = unsafe { (UnixListener::from_raw_fd(3), fs::File::from_raw_fd(4)) };
     // SAFETY: the handler only ends the process.
     unsafe { libc::signal(libc::SIGTERM, end as *const () as libc::sighandler_t) };
-    let mut text = String::new();
-    settings.read_to_string(&mut text)?;
-    let settings: Settings = serde_json::from_str(&text)?;
+    let mut token = String::new();
+    pipe.read_to_string(&mut token)?;
     listener.set_nonblocking(false)?;
     for stream in listener.incoming() {
-        let token = settings.token.clone();
+        let token = token.clone();
         std::thread::spawn(move || serve(&stream?, &token));
     }
     Ok(())

@@ -134,10 +134,9 @@ impl Supervisor {
         mapping: Mapping,
     ) -> Result<Plan<'_>, Failure> {
         let listener = listen(dir.path()).during("listen for the daemon")?;
-        let (settings, mut writer) = io::pipe().during("make a pipe")?;
-        let text = serde_json::json!({ "token": spec.token, "allow_root": spec.allow_root });
+        let (token, mut writer) = io::pipe().during("make a pipe")?;
         // Fits the pipe's buffer: nobody reads yet.
-        writer.write_all(text.to_string().as_bytes()).during("write the daemon's settings")?;
+        writer.write_all(spec.token.0.as_bytes()).during("write the daemon's token")?;
         drop(writer);
         let agentd = mounts::readable(&spec.agentd, None).during("open the daemon")?;
         let idmap = match mapping {
@@ -176,7 +175,8 @@ impl Supervisor {
             hostname: hostname(id),
             memory_mib: spec.resources.memory_mib,
             listener,
-            settings: settings.into(),
+            token: token.into(),
+            allow_root: spec.allow_root,
             null: duplicate(&self.null)?,
             log: duplicate(&self.log)?,
             agentd,
