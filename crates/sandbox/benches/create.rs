@@ -19,11 +19,12 @@ use std::{
 };
 
 use rclaude_sandbox::{
+    agentd::Client,
     local::{LocalConfig, LocalProvider},
     provider::{Bootstrap, SandboxProvider as _, SandboxSpec},
 };
 use rclaude_types::{Resources, SandboxId};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio_util::task::TaskTracker;
 
 const ROUNDS: usize = 60;
 const IDLE: Duration = Duration::from_millis(150);
@@ -60,11 +61,9 @@ fn show(mut times: Vec<Duration>) -> String {
 /// `create` until the daemon answers its first request, and `destroy`.
 async fn ours() -> Vec<(&'static str, [Vec<Duration>; 2])> {
     let dir = tempfile::tempdir().expect("a directory can be made");
-    let config = LocalConfig {
-        agentd: Some(env!("CARGO_BIN_EXE_rclaude-test-daemon").into()),
-        ..LocalConfig::new(dir.path(), env!("CARGO_BIN_EXE_rclaude-test-supervisor"))
-    };
+    let config = LocalConfig::new(dir.path(), env!("CARGO_BIN_EXE_rclaude-test-supervisor"));
     let provider = LocalProvider::open(config).await.expect("the engine opens");
+    let tasks = TaskTracker::new();
     let (mut creates, mut answers, mut destroys) =
         ([vec![], vec![]], [vec![], vec![]], [vec![], vec![]]);
     for (kind, idle) in [(0, IDLE), (1, Duration::ZERO)] {
@@ -74,10 +73,9 @@ async fn ours() -> Vec<(&'static str, [Vec<Duration>; 2])> {
             let begun = Instant::now();
             let sandbox = provider.create(&spec).await.expect("a sandbox can be made");
             let returned = begun.elapsed();
-            let mut daemon = provider.dial(&sandbox).await.expect("its daemon listens");
-            // Refused for its token, which takes the daemon to be up and reading.
-            daemon.write_all(b"{\"token\":\"\",\"uid\":0,\"argv\":[]}\n").await.expect("it reads");
-            let _ = daemon.read(&mut [0]).await.expect("it answers");
+            let stream = provider.dial(&sandbox).await.expect("its daemon listens");
+            let client = Client::connect(stream, "token", &tasks).await.expect("it speaks HTTP/2");
+            client.health().await.expect("it answers");
             let answered = begun.elapsed();
             let begun = Instant::now();
             provider.destroy(&sandbox).await.expect("it can be destroyed");
