@@ -161,3 +161,10 @@ pub(crate) async fn kill(pid: i32) {
         tokio::time::sleep(std::time::Duration::from_millis(2)).await;
     }
 }
+
+/// How many cgroups there are for a sandbox, in all hierarchies.
+pub(crate) fn cgroups_of(sandbox: &str) -> usize {
+    let find = ["/sys/fs/cgroup", "-type", "d", "-name", sandbox];
+    let found = std::process::Command::new("find").args(find).output().unwrap();
+    String::from_utf8(found.stdout).unwrap().lines().count()
+}

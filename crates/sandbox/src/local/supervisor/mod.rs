@@ -192,6 +192,13 @@ impl Supervisor {
             }
             let deserted = self.directory.metadata()?.nlink() == 0;
             let idle = self.sandboxes.is_empty() && last_request.elapsed() > IDLE;
+            if deserted {
+                // Their disks are gone, and nobody could name them any more.
+                for sandbox in self.sandboxes.values() {
+                    sandbox.kill_and_reap();
+                    let _ = sandbox.state.cgroups.remove();
+                }
+            }
             if deserted || idle {
                 self.hierarchies.remove_group();
                 return Ok(());
