@@ -4,13 +4,12 @@
 usage: record-claude.py --claude BINARY --llm URL --out DIRECTORY [--scratch DIR] [SCENARIO ...]
 
 Each scenario starts the binary as the adapter does (see crates/server/src/agent/claude_code),
-talks to it over stdin, and writes DIRECTORY/<scenario>.launch.json,
-.in.jsonl, .out.jsonl and, if there was any, .err.txt. URL is
-an Anthropic Messages endpoint that plays scripts found in the prompt
-(`<<SCRIPT [[step],[step]] SCRIPT>>`). What depends on the machine is normalised on the way out;
-crates/server/tests/recordings/claude_code/README.md says how.
+talks to it over stdin, and writes DIRECTORY/<scenario>.launch.json, .in.jsonl, .out.jsonl and,
+if there was any, .err.txt. URL is an Anthropic Messages endpoint that plays scripts found in the
+prompt (`<<SCRIPT [[step],[step]] SCRIPT>>`). What depends on the machine is normalised on the
+way out; crates/server/tests/recordings/claude_code/README.md says how.
 """
-import argparse, json, os, pathlib, queue, re, shutil, signal, subprocess, sys, threading, time
+import argparse, base64, json, os, pathlib, queue, re, shutil, signal, subprocess, sys, threading, time
 
 TIMEOUT = 60
 MODEL = "claude-opus-5-5"
@@ -490,16 +489,72 @@ def nested(*steps):
     return ("look <<SCRIPT " + json.dumps(list(steps)) + " SCRIPT>>")
 
 
-@scenario
-def sub_agent(o):
-    inner = nested([{"text": "Looking."}, {"tool": "Bash", "input": {"command": "echo inner"}}],
-                   [{"text": "Inner answer."}])
-    inner_esc = inner.replace("<", "\\u003c").replace(">", "\\u003e")
+def delegate(inner, *after, **options):
+    """A script whose first step gives a sub-agent a script of its own."""
+    escape = lambda text: text.replace("<", "\\u003c").replace(">", "\\u003e")
     outer = json.dumps([[{"tool": "Task", "input": {
         "description": "Look around", "prompt": "@@", "subagent_type": "general-purpose",
-        "run_in_background": False}}], [{"text": "Outer answer."}]])
-    outer = outer.replace("@@", json.dumps(inner)[1:-1].replace("<", "\\u003c").replace(">", "\\u003e"))
-    one_turn(o, "sub-agent", "go <<SCRIPT " + outer + " SCRIPT>>", mode="bypassPermissions")
+        **options}}], *after])
+    return ("go <<SCRIPT "
+            + outer.replace("@@", escape(json.dumps(nested(*inner))[1:-1])) + " SCRIPT>>")
+
+
+INNER = [[{"text": "Looking."}, {"tool": "Bash", "input": {"command": "touch inner.txt"}}],
+         [{"text": "Inner answer."}]]
+
+
+@scenario
+def sub_agent(o):
+    one_turn(o, "sub-agent", delegate(INNER, [{"text": "Outer answer."}], run_in_background=False),
+             mode="bypassPermissions")
+
+
+@scenario
+def sub_agent_asks(o):
+    one_turn(o, "sub-agent-asks",
+             delegate(INNER, [{"text": "Outer answer."}], run_in_background=False), [allow])
+
+
+@scenario
+def sub_agent_background(o):
+    c = Claude(o, "sub-agent-background", uuid(o.next()), mode="bypassPermissions")
+    inner = [[{"tool": "Bash", "input": {"command": "python3 -c 'import time; time.sleep(2)'"}}],
+             [{"text": "Inner answer."}]]
+    c.prompt(delegate(inner, [{"text": "Delegated."}], [{"text": "It came back."}]), 1)
+    for _ in range(2):  # `idle` comes after the second result alone
+        c.wait(lambda e: e.get("type") == "result")
+    c.idle()
+    c.end()
+    c.save()
+
+
+@scenario
+def picture(o):
+    png = ("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5E"
+           "rkJggg==")
+    (o.work / "dot.png").write_bytes(base64.b64decode(png))
+    one_turn(o, "picture", script(
+        [{"tool": "Read", "input": {"file_path": str(o.work / "dot.png")}}], [{"text": "A dot."}]))
+
+
+@scenario
+def long_output(o):
+    one_turn(o, "long-output", script(
+        [{"tool": "Bash", "input": {"command": "seq 1 20000"}}], [{"text": "Many."}]),
+        mode="bypassPermissions")
+
+
+@scenario
+def clear(o):
+    c = Claude(o, "clear", uuid(o.next()))
+    c.prompt(script([{"text": "Before."}]), 1)
+    c.idle()
+    c.prompt("/clear", 2)
+    c.idle()
+    c.prompt(script([{"text": "After."}]), 3)
+    c.idle()
+    c.end()
+    c.save()
 
 
 @scenario
@@ -690,6 +745,7 @@ class Options:
         text = text.replace(self.llm, "http://gateway.rclaude")
         text = text.replace(self.llm.split("://")[1], "gateway.rclaude")
         text = re.sub(r"/tmp/claude-\d+", "/tmp/claude-1000", text)
+        text = re.sub(r"/tmp/cc-socks/\d+", "/tmp/cc-socks/1", text)
         try:
             value = json.loads(text)
         except ValueError:

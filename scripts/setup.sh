@@ -33,7 +33,7 @@ for purpose in "$@"; do
         need crun crun
         need runc runc
         need podman podman
-        need hyperfine hyperfine
+        need wrk wrk
         ;;
     *)
         echo "setup.sh: build, run, test or bench, not '$purpose'" >&2

@@ -15,7 +15,7 @@ use crate::{
 const RUN_TESTS: &str = "python3 -m unittest -v";
 
 const ABOUT: &str = "I am the emulator that ships with Remote Claude, not a language model: \
-    my answers are scripted and cost nothing. In the demo repository you can ask me to \
+    my answers are scripted, and their tokens and costs only look real. In the demo repository you can ask me to \
     \"fix the failing test\"; anywhere, to run a command, as in: run `ls -la`. \
     To work with a real model, give the server an API key.";
 

@@ -30,7 +30,7 @@
 //! passed over afterwards, so that a retry succeeds. That alone needs memory; it is bounded and
 //! kept apart by conversation (`x-claude-code-session-id`).
 //!
-//! A conversation without a script meets the [demonstration brain](brain): it repairs the
+//! A conversation without a script meets a small brain of the emulator's own: it repairs the
 //! [demo repository](demo_repository), runs a command it is given, and otherwise says what it is.
 //! A request without tools (agents ask for titles so) gets a short plain text. Keys that contain
 //! `invalid` are refused with 401.

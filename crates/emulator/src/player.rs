@@ -57,14 +57,10 @@ impl Player {
         Self::Whole(Full::new(bytes.into()))
     }
 
-    pub(crate) fn new(mut pieces: VecDeque<Piece>) -> Self {
-        match pieces.pop_front() {
-            Some(Piece::Bytes(bytes)) if pieces.is_empty() => Self::whole(bytes),
-            first => {
-                pieces.extend(first.clone());
-                pieces.rotate_right(usize::from(first.is_some()));
-                Self::Played { pieces, waiting: None }
-            }
+    pub(crate) fn new(pieces: VecDeque<Piece>) -> Self {
+        match pieces.front() {
+            Some(Piece::Bytes(bytes)) if pieces.len() == 1 => Self::whole(bytes.clone()),
+            _ => Self::Played { pieces, waiting: None },
         }
     }
 }

@@ -54,7 +54,7 @@ pub(crate) struct ContentBlock<'a> {
 }
 
 impl<'a> Message<'a> {
-    /// Whether it could hold `needle`, without parsing: the JSON as it was sent.
+    /// Its content as it was sent: JSON text, for looking without parsing.
     pub(crate) fn raw(&self) -> &'a str {
         self.content.get()
     }

@@ -104,6 +104,10 @@ impl SandboxProvider for LocalProvider {
         ProviderKind::Local
     }
 
+    fn templates(&self) -> &[&'static str] {
+        &["host"]
+    }
+
     async fn create(&self, spec: &SandboxSpec) -> Result<SandboxRef> {
         let spec = spec.clone();
         self.change("create the sandbox", spec.id.clone(), move |inner, _| inner.create(&spec))
@@ -277,7 +281,7 @@ impl Inner {
             system: template.system.clone(),
             layers: spec.layers.clone(),
             binds: spec.binds.clone(),
-            resources: spec.resources.clone(),
+            resources: spec.resources,
             agentd: self.agentd.clone(),
             token: Secret(spec.bootstrap.token.clone()),
             allow_root: spec.allow_root,

@@ -8,7 +8,8 @@ use serde_json::Value;
 pub enum Signal {
     /// Belongs in the session's log as it is.
     Event(EventBody),
-    /// The agent's own name for the conversation.
+    /// The agent's own name for the conversation. Said by every process once, and again when it
+    /// changes: after `/clear` the id given at launch still names the conversation before.
     Identity {
         /// What to resume it by.
         agent_session: String,
@@ -38,7 +39,8 @@ pub enum Signal {
         agent_request: String,
     },
     /// A run of the agent is over: it answers every prompt taken since the last one. With none
-    /// taken the agent worked on its own account (a background task ended).
+    /// taken the agent worked on its own account (a background task ended). `Idle` follows, but
+    /// not before sub-agents in the background are done too; prompts are welcome meanwhile.
     Result(TurnResult),
     /// The conversation to resume is not there: start a new one, and say so. May come twice,
     /// by standard output and standard error; the process exits with code 1.

@@ -11,6 +11,8 @@ use super::{
 /// Understands one process's output. Serialised it is the state between two lines, small and
 /// bounded whatever the agent prints; stored with the events made so far, it goes on exactly
 /// there when given the output from [`offset`](Self::offset) on.
+///
+/// A newer server reads what an older one stored: a field added to the state has a default.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Translator {
     lines: Lines,

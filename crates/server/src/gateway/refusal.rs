@@ -69,7 +69,7 @@ impl Refusal {
                  POST /v1/messages/count_tokens and GET /v1/models."
             ),
             Self::NoKey => "No API key for the model is configured on the Remote Claude server. \
-                Its operator can set one with `rclaude config` and start the server again."
+                Its operator has to set one in the server's configuration."
                 .to_owned(),
             Self::KeyRefused => "The API key configured on the Remote Claude server was refused \
                 by the model API. Its operator has to replace the key; the session's own token \

@@ -2,7 +2,7 @@
 
 use futures::StreamExt;
 use rclaude_sandbox::agentd::{self, Output, OutputFrom};
-use rclaude_store::{agent as agent_rows, approval, turn};
+use rclaude_store::{agent as agent_rows, approval, session, turn};
 use rclaude_types::{
     Approval, ApprovalId, ApprovalState, EventBody, ExecId, SessionId, Timestamp, TurnId,
     agentd::{ProcessInfo, ProcessState},
@@ -221,6 +221,9 @@ impl Actor {
                         let body = EventBody::ApprovalResolved { id, state, message: None };
                         log.push(turn.clone(), body);
                     }
+                }
+                if let Some(name) = digest.agent_session {
+                    session::set_agent_session(tx, &session, Some(&name), now).await?;
                 }
                 for reply in digest.replies {
                     agent_rows::push_input(tx, &session, &exec, &reply).await?;

@@ -25,8 +25,10 @@ pub(super) struct RunState {
     pub(super) turn: Option<TurnId>,
     /// It has begun with that prompt.
     pub(super) taken: bool,
-    /// It will do no more for that prompt.
+    /// It will do no more for that prompt, unless it takes it up again.
     pub(super) over: bool,
+    /// It waited for a prompt after that.
+    pub(super) idled: bool,
     /// What it last said came of it.
     pub(super) ending: Option<Ending>,
     /// How often the process was started again within that turn.
@@ -66,6 +68,7 @@ impl RunState {
             turn: None,
             taken: false,
             over: false,
+            idled: false,
             ending: None,
             restarts: 0,
             resume_failed: false,
@@ -82,6 +85,7 @@ impl RunState {
         self.turn = Some(turn);
         self.taken = false;
         self.over = false;
+        self.idled = false;
         self.ending = None;
     }
 
@@ -89,10 +93,12 @@ impl RunState {
     ///
     /// One `result` is not one prompt: the agent also works on its own account (a background task
     /// ended), and what it reports of that, before it took our prompt, is not our turn's end. A
-    /// prompt that it recognises as done before a restart is over without another result.
+    /// prompt that it recognises as done before a restart is over at once, and it idles without
+    /// another result; one that was interrupted is over at once too, but then runs again.
     pub(super) fn is_done(&self) -> bool {
-        let answered = self.ending.is_some() || (self.resumed && self.over);
-        self.turn.is_some() && self.taken && !self.busy && answered
+        let answered = self.taken && self.ending.is_some();
+        let known = self.resumed && self.over && self.idled;
+        self.turn.is_some() && !self.busy && (answered || known)
     }
 }
 
@@ -103,6 +109,8 @@ pub(super) struct Digest {
     pub(super) entries: Vec<Entry>,
     /// Requests of the agent's that it no longer waits for.
     pub(super) withdrawn: Vec<String>,
+    /// The name by which the conversation is taken up again; it changes when it is cleared.
+    pub(super) agent_session: Option<String>,
     /// What must be said to the agent at once.
     pub(super) replies: Vec<Vec<u8>>,
 }
@@ -122,29 +130,34 @@ pub(super) fn digest(state: &mut RunState, signals: Vec<Signal>) -> Digest {
             Signal::Event(body) => digest.entries.push(Entry::Event(body)),
             Signal::Asked(ask) => digest.entries.push(Entry::Asked(ask)),
             Signal::Withdrawn { agent_request } => digest.withdrawn.push(agent_request),
-            Signal::Busy => state.busy = true,
-            Signal::Idle => state.busy = false,
+            Signal::Busy => {
+                state.busy = true;
+                state.idled = false;
+            }
+            Signal::Idle => {
+                state.busy = false;
+                state.idled = state.over;
+            }
             Signal::PromptTaken { turn } if state.turn.as_ref() == Some(&turn) => {
                 state.taken = true;
                 state.busy = true;
             }
             Signal::PromptOver { turn, cancelled } if state.turn.as_ref() == Some(&turn) => {
                 state.over = true;
-                if cancelled && state.ending.is_none() {
-                    state.ending =
-                        Some(Ending { outcome: TurnOutcome::Interrupted, failure: None });
+                if cancelled && state.taken && state.ending.is_none() {
+                    state.ending = Some(Ending::interrupted());
                 }
             }
             // A prompt said to a turn under way shares that turn's end.
             Signal::PromptTaken { .. } | Signal::PromptOver { .. } => {}
             Signal::Result(result) => {
-                if state.taken {
-                    state.ending =
-                        Some(Ending { outcome: result.outcome, failure: result.failure });
+                // One without our turn is of work on its own account.
+                if state.turn.as_ref().is_some_and(|turn| result.turns.contains(turn)) {
+                    let (outcome, failure) = (result.outcome, result.failure);
+                    state.ending = Some(Ending { outcome, failure });
                 }
             }
-            // We chose the name; the agent only repeats it.
-            Signal::Identity { .. } => {}
+            Signal::Identity { agent_session } => digest.agent_session = Some(agent_session),
             Signal::ResumeFailed => state.resume_failed = true,
             // It exits, and is started again to resume what is there.
             Signal::AlreadyExists => {}
@@ -161,4 +174,106 @@ pub(super) fn digest(state: &mut RunState, signals: Vec<Signal>) -> Digest {
         }
     }
     digest
+}
+
+#[cfg(test)]
+mod tests {
+    use rclaude_types::PermissionMode;
+
+    use super::*;
+    use crate::agent::{self, Launch, TurnResult};
+
+    fn fresh(resumed: bool) -> RunState {
+        let launch = Launch {
+            binary: "claude".to_owned(),
+            agent_session: Uuid::nil(),
+            resume: resumed,
+            model: None,
+            permission_mode: PermissionMode::Default,
+            gateway_url: "http://gateway".to_owned(),
+            token: "token".to_owned(),
+            env: [].into(),
+            append_system_prompt: None,
+        };
+        let translator = agent::adapter(rclaude_types::AgentKind::ClaudeCode).translator(&launch);
+        RunState::new(translator, Uuid::nil(), resumed)
+    }
+
+    fn taken(turn: &TurnId) -> Signal {
+        Signal::PromptTaken { turn: turn.clone() }
+    }
+
+    fn over(turn: &TurnId) -> Signal {
+        Signal::PromptOver { turn: turn.clone(), cancelled: false }
+    }
+
+    fn result(outcome: TurnOutcome, turns: &[&TurnId]) -> Signal {
+        let turns = turns.iter().map(|turn| (*turn).clone()).collect();
+        Signal::Result(TurnResult { outcome, failure: None, api_status: None, turns })
+    }
+
+    #[test]
+    fn a_turn_is_done_once_its_prompt_was_taken_answered_and_the_agent_idles() {
+        let (mut state, turn) = (fresh(false), TurnId::generate());
+        state.give(turn.clone());
+        for signal in [taken(&turn), result(TurnOutcome::Completed, &[&turn]), over(&turn)] {
+            digest(&mut state, vec![signal]);
+            assert!(!state.is_done());
+        }
+        digest(&mut state, vec![Signal::Idle]);
+        assert!(state.is_done());
+        assert_eq!(state.ending, Some(Ending::completed()));
+    }
+
+    #[test]
+    fn work_on_the_agents_own_account_does_not_end_a_turn_that_it_has_not_begun() {
+        let (mut state, turn) = (fresh(false), TurnId::generate());
+        digest(&mut state, vec![Signal::Busy]);
+        state.give(turn.clone());
+        digest(&mut state, vec![result(TurnOutcome::Completed, &[]), Signal::Idle]);
+        assert!(!state.is_done());
+        let failed = result(TurnOutcome::Failed, &[&turn]);
+        digest(&mut state, vec![taken(&turn), failed, result(TurnOutcome::Completed, &[])]);
+        digest(&mut state, vec![Signal::Idle]);
+        assert!(state.is_done());
+        assert_eq!(state.ending.map(|ending| ending.outcome), Some(TurnOutcome::Failed));
+    }
+
+    #[test]
+    fn a_resumed_agent_that_knows_the_prompt_as_done_ends_the_turn_without_another_result() {
+        let (mut state, turn) = (fresh(true), TurnId::generate());
+        state.give(turn.clone());
+        digest(&mut state, vec![over(&turn)]);
+        assert!(!state.is_done());
+        digest(&mut state, vec![Signal::Idle]);
+        assert!(state.is_done());
+    }
+
+    #[test]
+    fn a_resumed_agent_that_runs_the_turn_again_ends_it_with_that_runs_result() {
+        let (mut state, turn) = (fresh(true), TurnId::generate());
+        state.give(turn.clone());
+        digest(&mut state, vec![Signal::Busy, over(&turn), taken(&turn)]);
+        assert!(!state.is_done());
+        let result = result(TurnOutcome::Completed, &[&turn]);
+        digest(&mut state, vec![result, Signal::Idle]);
+        assert!(state.is_done());
+    }
+
+    #[test]
+    fn a_prompt_said_to_a_turn_under_way_does_not_change_whose_turn_it_is() {
+        let (mut state, turn) = (fresh(false), TurnId::generate());
+        state.give(turn.clone());
+        digest(&mut state, vec![taken(&turn), taken(&TurnId::generate())]);
+        assert_eq!(state.turn, Some(turn));
+    }
+
+    #[test]
+    fn the_state_reads_back_as_it_was_stored() {
+        let (mut state, turn) = (fresh(true), TurnId::generate());
+        state.give(turn);
+        let stored = state.to_json();
+        let read: RunState = serde_json::from_value(stored.clone()).unwrap();
+        assert_eq!(read.to_json(), stored);
+    }
 }

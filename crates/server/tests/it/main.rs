@@ -3,5 +3,6 @@
 
 mod agent;
 mod api;
+mod egress;
 mod gateway;
 mod repo;

@@ -110,6 +110,14 @@ impl Conn {
         }
     }
 
+    /// How the database would go about a text: one line for each table it touches.
+    #[cfg(test)]
+    pub(crate) async fn plan(&mut self, sql: Sql) -> Result<Vec<String>> {
+        match &mut self.engine {
+            Engine::Sqlite(conn) => sqlite::plan(conn, sql).await,
+        }
+    }
+
     /// Closes the connection, waiting for the database to let go of its files.
     pub(super) async fn close(self) -> Result<()> {
         match self.engine {

@@ -44,7 +44,7 @@ impl Readers {
             Some(conn) => conn,
             None => sqlite::open_reader(&self.path).await?,
         };
-        Ok(Reader { conn: Some(conn), idle: Arc::clone(&self.idle), _permit: permit })
+        Ok(Reader { conn: Some(conn), idle: Arc::clone(&self.idle), permit })
     }
 
     /// Lets nobody begin to read any more, and closes the connections at rest.
@@ -63,7 +63,7 @@ impl Readers {
 pub struct Reader {
     conn: Option<Conn>,
     idle: Arc<Mutex<Vec<Conn>>>,
-    _permit: OwnedSemaphorePermit,
+    permit: OwnedSemaphorePermit,
 }
 
 impl Deref for Reader {
@@ -83,7 +83,10 @@ impl DerefMut for Reader {
 impl Drop for Reader {
     fn drop(&mut self) {
         // One that met trouble is not lent again: the next reader opens a fresh one.
-        if let Some(conn) = self.conn.take().filter(|conn| conn.lost().is_none()) {
+        if let Some(conn) = self.conn.take()
+            && conn.lost().is_none()
+            && !self.permit.semaphore().is_closed()
+        {
             self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(conn);
         }
     }

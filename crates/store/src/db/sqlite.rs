@@ -43,6 +43,8 @@ fn options(path: &Path) -> SqliteConnectOptions {
         .filename(path)
         .foreign_keys(true)
         .busy_timeout(BUSY_TIMEOUT)
+        // Savepoints and sorts would else spill into files of another directory.
+        .pragma("temp_store", "MEMORY")
         .statement_cache_capacity(STATEMENTS)
         .thread_name(|id| format!("sqlite-{id}"))
 }
@@ -117,6 +119,14 @@ pub(super) async fn prepare(conn: &mut SqliteConnection, sql: Sql) -> Result<()>
     use sqlx::{Executor, SqlSafeStr};
     let prepared = conn.prepare(sql.text.into_sql_str()).await;
     prepared.map(drop).map_err(|error| translate(&error))
+}
+
+/// How a text would be run: one line for each table it touches.
+#[cfg(test)]
+pub(super) async fn plan(conn: &mut SqliteConnection, sql: Sql) -> Result<Vec<String>> {
+    let text = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {}", sql.text));
+    let rows = sqlx::query(text).fetch_all(conn).await.map_err(|error| translate(&error))?;
+    rows.iter().map(|row| row.try_get("detail").map_err(|error| translate(&error))).collect()
 }
 
 pub(super) async fn close(conn: SqliteConnection) -> Result<()> {

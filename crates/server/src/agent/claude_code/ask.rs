@@ -41,7 +41,7 @@ impl Translation {
             kind,
             title: match kind {
                 ApprovalKind::Plan => "Carry out this plan?".to_owned(),
-                _ => tools::title(&tool, &shown),
+                ApprovalKind::Question | ApprovalKind::Permission => tools::title(&tool, &shown),
             },
             reason: ["decision_reason", "description"]
                 .iter()

@@ -59,7 +59,7 @@ pub(super) fn end_session(request_id: &str) -> Vec<u8> {
 pub(super) fn decision(raw: &Value, decision: &Decision) -> Vec<u8> {
     let response = match decision {
         Decision::Allow { always, input, answers } => {
-            let mut input = input.as_ref().unwrap_or(&raw["input"]).clone();
+            let mut input = input.clone().unwrap_or_else(|| raw["input"].clone());
             if let (Some(answers), Some(input)) = (answers, input.as_object_mut()) {
                 input.insert("answers".to_owned(), json!(answers));
             }

@@ -9,6 +9,9 @@ use crate::agent::{MAX_TEXT_BYTES, text::bounded, translator::Signals};
 /// What the binary writes into the conversation when its user stops it. The turn's end says it.
 const INTERRUPTED: &str = "[Request interrupted by user";
 
+/// The longest note passed on; the summary of a compacted conversation is long.
+const MAX_NOTE_BYTES: usize = 4 * 1024;
+
 fn parent(line: &Value) -> Option<String> {
     json::id(line, "parent_tool_use_id")
 }
@@ -148,7 +151,7 @@ impl Translation {
             None => ("agent_note", text),
         };
         if !text.is_empty() && !text.starts_with(INTERRUPTED) {
-            signals.notice(NoticeLevel::Info, code, bounded(text, MAX_TEXT_BYTES));
+            signals.notice(NoticeLevel::Info, code, bounded(text, MAX_NOTE_BYTES));
         }
     }
 }

@@ -10,8 +10,13 @@
 //! - A prompt's uuid makes it idempotent, across resumes too. So after any crash the prompt of
 //!   the turn under way is simply sent again: a turn that was interrupted is run again once, a
 //!   finished one is not, and `idle` ends both.
+//! - `/clear` begins a conversation with an id of its own; the old one stays and would be resumed
+//!   by the old id.
+//! - The mode can be switched to bypassPermissions only if the process was started with
+//!   `--allow-dangerously-skip-permissions`.
 //! - `result` does not mean "the prompt is done": steering puts several prompts into one, and a
-//!   background task that ends makes one of its own. `idle` is the end of work.
+//!   background task that ends makes one of its own. `idle` is the end of work; with a
+//!   sub-agent in the background it comes long after the result, with a command before.
 //! - Failures of the model's API are results with `subtype: "success"`.
 //! - Each `assistant` line carries one content block; several share a message id.
 

@@ -68,7 +68,9 @@ impl Translation {
         }
         // A turn that is run again after a resume is named here alone.
         for uuid in json::list(line, "user_message_uuids").iter().filter_map(Value::as_str) {
-            input::turn_of(uuid).into_iter().for_each(|turn| self.take(turn, signals));
+            if let Some(turn) = input::turn_of(uuid) {
+                self.take(turn, signals);
+            }
         }
     }
 

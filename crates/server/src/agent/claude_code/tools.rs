@@ -12,6 +12,22 @@ use crate::agent::{
 /// Characters of a title after the tool's name.
 const TITLE_CHARS: usize = 120;
 
+/// The fields of an input that say most, best first.
+const ABOUT: &[&str] = &[
+    "command",
+    "file_path",
+    "notebook_path",
+    "path",
+    "pattern",
+    "query",
+    "url",
+    "subject",
+    "description",
+    "skill",
+    "taskId",
+    "prompt",
+];
+
 /// What sort of tool a name stands for.
 pub(super) fn kind(name: &str) -> ToolKind {
     match name {
@@ -31,25 +47,13 @@ pub(super) fn kind(name: &str) -> ToolKind {
 pub(super) fn title(name: &str, input: &Value) -> String {
     let about = match name {
         "AskUserQuestion" => {
-            json::list(input, "questions").first().and_then(|first| json::text(first, "question"))
+            let first = json::list(input, "questions").first();
+            return first
+                .and_then(|first| json::text(first, "question"))
+                .map_or_else(|| name.to_owned(), |question| one_line(question, TITLE_CHARS));
         }
         "ExitPlanMode" => json::text(input, "plan"),
-        _ => [
-            "command",
-            "file_path",
-            "notebook_path",
-            "path",
-            "pattern",
-            "query",
-            "url",
-            "description",
-            "subject",
-            "skill",
-            "taskId",
-            "prompt",
-        ]
-        .iter()
-        .find_map(|key| json::text(input, key)),
+        _ => ABOUT.iter().find_map(|key| json::text(input, key)),
     };
     match about {
         Some(about) => format!("{name}: {}", one_line(about, TITLE_CHARS)),
@@ -88,7 +92,10 @@ pub(super) fn result(block: &Value, detail: &Value, parent: Option<String>) -> E
     EventBody::ToolResult {
         id: json::id(block, "tool_use_id").unwrap_or_default(),
         is_error,
-        output: bounded(&output(&block["content"]), MAX_TEXT_BYTES),
+        output: bounded(
+            &set_aside(detail).unwrap_or_else(|| output(&block["content"])),
+            MAX_TEXT_BYTES,
+        ),
         diffs: if is_error { Vec::new() } else { diff(detail).into_iter().collect() },
         parent,
     }
@@ -102,6 +109,15 @@ fn output(content: &Value) -> String {
         Value::Null => String::new(),
         other => other.to_string(),
     }
+}
+
+/// A command's output that was too long for the model, which got a file's name and a preview;
+/// the structured result has more of it.
+fn set_aside(detail: &Value) -> Option<String> {
+    let path = json::text(detail, "persistedOutputPath")?;
+    let stdout = json::text(detail, "stdout")?;
+    let whole = json::count(detail, "persistedOutputSize");
+    Some(format!("{stdout}\n[{} of {whole} bytes; all of it is in {path}]", stdout.len()))
 }
 
 /// A refused call's message comes in a tag meant for the model.
@@ -127,7 +143,7 @@ fn block_text(block: &Value) -> String {
 
 /// The change an editing tool made, from its structured result.
 fn diff(detail: &Value) -> Option<FileDiff> {
-    let path = json::text(detail, "filePath")?.to_owned();
+    let file = json::text(detail, "filePath")?;
     let hunks = json::list(detail, "structuredPatch");
     let patch = if !hunks.is_empty() {
         hunks.iter().map(hunk).collect()
@@ -136,7 +152,7 @@ fn diff(detail: &Value) -> Option<FileDiff> {
     } else {
         return None;
     };
-    Some(FileDiff { path, patch: bounded(&patch, MAX_TEXT_BYTES) })
+    Some(FileDiff { path: file.to_owned(), patch: bounded(&patch, MAX_TEXT_BYTES) })
 }
 
 fn hunk(hunk: &Value) -> String {
@@ -176,11 +192,7 @@ mod tests {
         for (name, input, wanted) in [
             ("Bash", json!({"command": "cargo test\ncargo doc"}), "Bash: cargo test …"),
             ("Read", json!({"file_path": "/workspace/a"}), "Read: /workspace/a"),
-            (
-                "AskUserQuestion",
-                json!({"questions": [{"question": "Why?"}]}),
-                "AskUserQuestion: Why?",
-            ),
+            ("AskUserQuestion", json!({"questions": [{"question": "Why?"}]}), "Why?"),
             ("Other", json!(["odd"]), "Other"),
         ] {
             assert_eq!(title(name, &input), wanted);

@@ -1,8 +1,6 @@
 //! One line of output at a time: which kind it is, and who understands it.
 
-use std::borrow::Cow;
-
-use rclaude_types::{EventBody, PermissionMode, TurnId};
+use rclaude_types::{EventBody, NoticeLevel, PermissionMode, TurnId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -60,16 +58,13 @@ impl Translation {
         }
         let line = String::from_utf8_lossy(line);
         // Nesting deeper than the parser's bound of 128 is refused like any other non-JSON.
-        match serde_json::from_str::<Value>(&line) {
-            Ok(value) => {
-                if !self.understand(&value, signals) {
-                    raw(value, &line, signals);
-                }
+        if let Ok(value) = serde_json::from_str::<Value>(&line) {
+            if !self.understand(&value, signals) {
+                raw(value, &line, signals);
             }
-            Err(_) => {
-                let line = Value::String(bounded(&line, MAX_TEXT_BYTES));
-                signals.event(EventBody::Raw { line });
-            }
+        } else {
+            let line = Value::String(bounded(&line, MAX_TEXT_BYTES));
+            signals.event(EventBody::Raw { line });
         }
     }
 
@@ -85,11 +80,21 @@ impl Translation {
             "control_cancel_request" => withdrawn(line, signals),
             "control_response" => self.control(line, signals),
             "command_lifecycle" => self.lifecycle(line, signals),
+            "conversation_reset" => self.reset(signals),
             "rate_limit_event" => Self::rate_limit(line, signals),
             // Signs of life.
             "keep_alive" | "tool_progress" => true,
             _ => false,
         }
+    }
+
+    /// Its user cleared the conversation. The new one's id comes with the next `init`.
+    fn reset(&mut self, signals: &mut Signals) -> bool {
+        self.plan = Plan::default();
+        self.context_tokens = None;
+        let message = "The conversation was cleared; the agent remembers nothing of it";
+        signals.notice(NoticeLevel::Info, "conversation_cleared", message);
+        true
     }
 
     /// What became of a prompt. Uuids that are not a turn's are the binary's own (a turn that
@@ -99,7 +104,9 @@ impl Translation {
         let cancelled = match json::text(line, "state") {
             Some("queued") => return true,
             Some("started") => {
-                turn.into_iter().for_each(|turn| self.take(turn, signals));
+                if let Some(turn) = turn {
+                    self.take(turn, signals);
+                }
                 return true;
             }
             Some("completed") => false,
@@ -114,10 +121,14 @@ impl Translation {
 
     /// A turn's prompt was taken up. Said once until the next result.
     pub(super) fn take(&mut self, turn: TurnId, signals: &mut Signals) {
-        if !self.taken.contains(&turn) && self.taken.len() < MAX_TAKEN {
-            self.taken.push(turn.clone());
-            signals.push(Signal::PromptTaken { turn });
+        if self.taken.contains(&turn) {
+            return;
         }
+        if self.taken.len() == MAX_TAKEN {
+            self.taken.remove(0);
+        }
+        self.taken.push(turn.clone());
+        signals.push(Signal::PromptTaken { turn });
     }
 
     /// The answer to one of our requests. Where it names the model now used, that is a change
@@ -167,17 +178,7 @@ fn withdrawn(line: &Value, signals: &mut Signals) -> bool {
 
 /// Keeps a line as it came, or its beginning as text where it is very long.
 pub(super) fn raw(value: Value, line: &str, signals: &mut Signals) {
-    let line = match bounded_line(line) {
-        Cow::Borrowed(_) => value,
-        Cow::Owned(text) => Value::String(text),
-    };
+    let short = line.len() <= MAX_TEXT_BYTES;
+    let line = if short { value } else { Value::String(bounded(line, MAX_TEXT_BYTES)) };
     signals.event(EventBody::Raw { line });
-}
-
-fn bounded_line(line: &str) -> Cow<'_, str> {
-    if line.len() <= MAX_TEXT_BYTES {
-        Cow::Borrowed(line)
-    } else {
-        Cow::Owned(bounded(line, MAX_TEXT_BYTES))
-    }
 }

@@ -81,6 +81,19 @@ fn every_tool_result_belongs_to_a_call_and_ids_are_unique() {
     }
 }
 
+#[test]
+fn clearing_the_conversation_changes_the_id_to_resume_by() {
+    let signals = Recording::read("clear").signals();
+    let ids: HashSet<_> = signals
+        .iter()
+        .filter_map(|signal| match signal {
+            Signal::Identity { agent_session } => Some(agent_session),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(ids.len(), 2, "{ids:?}");
+}
+
 /// The outcomes in the order they came.
 fn outcomes(name: &str) -> Vec<(TurnOutcome, Option<String>, usize)> {
     Recording::read(name)

@@ -70,7 +70,11 @@ impl Recording {
         let resume = self.argument("--resume");
         Launch {
             binary: self.launch["argv"][0].as_str().unwrap().to_owned(),
-            agent_session: resume.or(self.argument("--session-id")).unwrap().parse().unwrap(),
+            agent_session: resume
+                .or_else(|| self.argument("--session-id"))
+                .unwrap()
+                .parse()
+                .unwrap(),
             resume: resume.is_some(),
             model: self.argument("--model").map(str::to_owned),
             permission_mode: serde_json::from_value(

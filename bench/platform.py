@@ -1,0 +1,285 @@
+#!/usr/bin/env python3
+"""Measures a whole server from outside, beside what it can be compared with on this machine.
+
+Starts the release build on a scratch data directory and port, with a model API of its own that
+only notes when requests arrive. Prints one row a figure: what, ours (p50, p90), budget, peer.
+Python's own share of a request (about 0.2 ms) is in every figure measured over HTTP.
+"""
+
+import http.client
+import http.server
+import json
+import os
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+RCLAUDE = ROOT / "target/release/rclaude"
+AGENTS = Path(os.environ.get("RCLAUDE_TEST_DATA", ROOT / ".tools/data")) / "agents"
+ROWS = []
+
+
+def row(what, ours, budget="", peer=""):
+    ROWS.append((what, ours, budget, peer))
+    print(f"{what:<52} {ours:<26} {budget:<24} {peer}", flush=True)
+
+
+def ms(samples):
+    samples = sorted(samples)
+    p90 = samples[min(len(samples) - 1, int(len(samples) * 0.9))]
+    return f"{statistics.median(samples) * 1e3:.2f} / {p90 * 1e3:.2f} ms"
+
+
+class Model(http.server.BaseHTTPRequestHandler):
+    """Notes when a model request arrives, and refuses it so that the agent gives up at once."""
+
+    arrivals = []
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self):
+        Model.arrivals.append(time.perf_counter())
+        self.rfile.read(int(self.headers.get("content-length", 0)))
+        body = b'{"type":"error","error":{"type":"invalid_request_error","message":"bench"}}'
+        self.send_response(400)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+class Server:
+    def __init__(self, model_url):
+        self.dir = Path(tempfile.mkdtemp(prefix="rclaude-bench-"))
+        (self.dir / "data").mkdir()
+        (self.dir / "data/agents").symlink_to(AGENTS)
+        self.model_url = model_url
+        self.process = None
+        self.start()
+
+    def start(self):
+        env = dict(os.environ, ANTHROPIC_API_KEY="bench", RCLAUDE_DATA_DIR=str(self.dir / "data"))
+        log = open(self.dir / "log", "ab")
+        began = time.perf_counter()
+        self.process = subprocess.Popen(
+            [RCLAUDE, "serve", "--listen", "127.0.0.1:0", "--llm-url", self.model_url],
+            env=env, stdout=log, stderr=log)
+        file = self.dir / "data/server.json"
+        while True:
+            try:
+                found = json.loads(file.read_text())
+                if found["pid"] == self.process.pid:
+                    self.port = int(found["url"].rsplit(":", 1)[1].strip("/"))
+                    http.client.HTTPConnection("127.0.0.1", self.port).request("GET", "/healthz")
+                    break
+            except (OSError, ValueError, KeyError):
+                if self.process.poll() is not None:
+                    sys.exit((self.dir / "log").read_text())
+            time.sleep(0.0005)
+        self.boot = time.perf_counter() - began
+        self.token = (self.dir / "data/token").read_text().strip()
+        self.connection = http.client.HTTPConnection("127.0.0.1", self.port)
+        self.connection.connect()
+        self.connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def stop(self):
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait()
+
+    def call(self, method, path, body=None):
+        headers = {"authorization": f"Bearer {self.token}", "content-type": "application/json"}
+        self.connection.request(method, path, json.dumps(body) if body is not None else None, headers)
+        return self.connection.getresponse()
+
+    def json(self, method, path, body=None):
+        response = self.call(method, path, body)
+        data = response.read()
+        if response.status >= 300:
+            sys.exit(f"{method} {path}: {response.status} {data.decode()}")
+        return json.loads(data) if data else None
+
+    def exec(self, session, command):
+        """Runs a command to its end; when its first byte and when its end arrived."""
+        response = self.call("POST", f"/v1/sessions/{session}/execs?follow=true", {"command": command})
+        first = None
+        for line in response:
+            frame = json.loads(line)
+            if frame["type"] == "output" and first is None:
+                first = time.perf_counter()
+            if frame["type"] == "exited":
+                ended = time.perf_counter()
+                if frame.get("code") != 0:
+                    sys.exit(f"{command}: {frame}")
+        response.read()
+        return first or ended, ended
+
+    def end(self):
+        for session in self.json("GET", "/v1/sessions?limit=200")["data"]:
+            self.json("DELETE", f"/v1/sessions/{session['id']}")
+        deadline = time.time() + 60
+        sandboxes = self.dir / "data/engine/sandboxes"
+        while sandboxes.exists() and any(sandboxes.iterdir()) and time.time() < deadline:
+            time.sleep(0.1)
+        self.stop()
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+
+def repository(directory, files):
+    directory.mkdir(parents=True)
+    for number in range(files):
+        path = directory / f"src/{number // 50}/file{number}.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{number}\n" * 40)
+    git = ["git", "-C", directory, "-c", "user.name=b", "-c", "user.email=b@b"]
+    for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "files"]):
+        subprocess.run([*git, *command], check=True)
+    return directory
+
+
+def resident(pid, field="Rss"):
+    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        if line.startswith(field + ":"):
+            return int(line.split()[1])
+    return 0
+
+
+def private(pid):
+    return resident(pid, "Private_Clean") + resident(pid, "Private_Dirty")
+
+
+def available():
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("MemAvailable"):
+            return int(line.split()[1])
+
+
+def timed(command, **more):
+    began = time.perf_counter()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **more)
+    return time.perf_counter() - began
+
+
+def main():
+    if not RCLAUDE.exists() or not AGENTS.exists():
+        sys.exit("build with `make release` and install the agent with `make test` or `make demo`")
+    model = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Model)
+    threading.Thread(target=model.serve_forever, daemon=True).start()
+    model_url = f"http://127.0.0.1:{model.server_port}"
+    server = Server(model_url)
+    scratch = server.dir
+    print(f"{'what':<52} {'ours (p50 / p90)':<26} {'budget':<24} beside\n" + "-" * 130)
+
+    boots = []
+    for _ in range(10):
+        server.stop()
+        server.start()
+        boots.append(server.boot)
+    row("serve: start to first answer", ms(boots), "60 ms")
+    time.sleep(1)
+    row("serve: resident memory when idle", f"{resident(server.process.pid) / 1024:.1f} MB", "30 MB")
+
+    repo = repository(scratch / "repo", 1000)
+    warm = server.json("POST", "/v1/sessions", {"repository": {"url": str(repo)}})["id"]
+    server.exec(warm, ["true"])
+
+    # Peers for "a machine with the repository in it".
+    clones = []
+    for n in range(5):
+        clones.append(timed(["git", "clone", "-q", "--shared", repo, scratch / f"clone{n}"]))
+    peer = f"git clone --shared alone {statistics.median(clones) * 1e3:.0f} ms"
+    first = []
+    for _ in range(30):
+        time.sleep(0.1)
+        began = time.perf_counter()
+        session = server.json("POST", "/v1/sessions", {"repository": {"url": str(repo)}})["id"]
+        output, _ = server.exec(session, ["echo", "ready"])
+        first.append(output - began)
+        server.json("DELETE", f"/v1/sessions/{session}")
+    row("POST /v1/sessions to first output, 1,000 files", ms(first), "30 ms", peer)
+
+    peers = []
+    if shutil.which("podman"):
+        try:
+            run = ["podman", "run", "--rm", "--rootfs", "--network=none", "--ulimit",
+                   "nofile=1024:1024", "/:O", "/bin/true"]
+            peers.append(f"podman run {statistics.median(timed(run) for _ in range(5)) * 1e3:.0f} ms")
+        except subprocess.CalledProcessError:
+            peers.append("podman run: refused here")
+    runs = []
+    for _ in range(200):
+        began = time.perf_counter()
+        _, ended = server.exec(warm, ["true"])
+        runs.append(ended - began)
+    host = [timed(["/bin/true"]) for _ in range(50)]
+    peers.append(f"fork+exec on the host {statistics.median(host) * 1e3:.2f} ms")
+    row("exec true through the API", ms(runs), "2 ms", ", ".join(peers))
+
+    # Prompt to the agent's first model request, and the bare agent's own start-up.
+    ours = []
+    for _ in range(7):
+        session = server.json("POST", "/v1/sessions", {"repository": {"url": str(repo)}})["id"]
+        server.exec(session, ["true"])
+        Model.arrivals.clear()
+        began = time.perf_counter()
+        server.json("POST", f"/v1/sessions/{session}/turns", {"text": "hello"})
+        while not Model.arrivals:
+            time.sleep(0.001)
+        ours.append(Model.arrivals[0] - began)
+        server.json("DELETE", f"/v1/sessions/{session}")
+        time.sleep(1)
+    claude = next(AGENTS.glob("claude-code/*/claude"))
+    bare = []
+    for n in range(7):
+        home = scratch / f"home{n}"
+        home.mkdir()
+        env = {"HOME": str(home), "PATH": "/usr/bin:/bin", "SHELL": "/bin/bash", "IS_SANDBOX": "1",
+               "ANTHROPIC_BASE_URL": model_url, "ANTHROPIC_AUTH_TOKEN": "bench",
+               "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1", "DISABLE_AUTOUPDATER": "1"}
+        Model.arrivals.clear()
+        began = time.perf_counter()
+        subprocess.run([claude, "-p", "hello"], env=env, cwd=repo, stdout=subprocess.DEVNULL,
+                       stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
+        bare.append(Model.arrivals[0] - began)
+        time.sleep(1)
+    row("prompt to the agent's first model request", ms(ours), "bare claude + 60 ms",
+        f"claude -p {ms(bare)}")
+
+    if shutil.which("wrk"):
+        out = subprocess.run(
+            ["wrk", "-t2", "-c32", "-d5s", "-H", f"authorization: Bearer {server.token}",
+             f"http://127.0.0.1:{server.port}/v1/sessions/{warm}"],
+            capture_output=True, text=True, check=True).stdout
+        rate = next(l for l in out.splitlines() if "Requests/sec" in l).split()[1]
+        row("GET /v1/sessions/{id}, 32 connections", f"{float(rate):,.0f} /s", "15,000 /s",
+            "Coder: 180 /s on 2 vCPU (published)")
+
+    many = 50
+    time.sleep(2)
+    before = available()
+    sessions = [server.json("POST", "/v1/sessions", {})["id"] for _ in range(many)]
+    for session in sessions:
+        server.exec(session, ["true"])
+    time.sleep(3)
+    each = (before - available()) / many
+    row(f"{many} idle sandboxes: memory each, server's share included", f"{each:.0f} KiB", "1,536 KiB",
+        f"{1024 * 1024 / max(each, 1):,.0f} to the GB")
+    daemons = [int(p.name) for p in Path("/proc").iterdir() if p.name.isdigit()
+               and (p / "comm").exists() and (p / "comm").read_text().startswith("agentd")]
+    if daemons:
+        row("daemon: private memory", f"{statistics.median(map(private, daemons)):.0f} KiB", "1,024 KiB")
+    row(f"serve: resident memory with {many} sessions", f"{resident(server.process.pid) / 1024:.1f} MB")
+    server.end()
+    model.shutdown()
+
+
+main()

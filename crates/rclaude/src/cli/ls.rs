@@ -1,0 +1,127 @@
+//! `rclaude ls`: the sessions there are.
+
+use clap::Args;
+use rclaude_types::{Session, SessionStatus, Timestamp, TurnState};
+
+use super::{Context, Done};
+use crate::{
+    client,
+    exit::Exit,
+    ui::{self, Paint, age, clean_line, table},
+    values,
+};
+
+/// Sessions shown without --all.
+const SOME: u32 = 30;
+/// Sessions the API gives at a time.
+const PAGE: u32 = 200;
+
+/// List sessions, newest first
+///
+/// With --json: one session a line.
+#[derive(Debug, Args)]
+pub(crate) struct LsArgs {
+    /// All of them, however many
+    #[arg(long, short)]
+    all: bool,
+    /// Those with this label; several must all be there
+    #[arg(long, value_name = "KEY=VALUE", value_parser = values::pair)]
+    label: Vec<(String, String)>,
+}
+
+pub(crate) async fn run(args: LsArgs, cx: &mut Context) -> Done {
+    let server = cx.client().await?;
+    let limit = if args.all { PAGE } else { SOME };
+    let mut sessions = Vec::new();
+    let mut cursor: Option<String> = None;
+    loop {
+        let listing = server.sessions(&args.label, limit, cursor.as_deref());
+        let page = cx.ui.wait("listing the sessions", listing).await?;
+        cursor.clone_from(&page.next_cursor);
+        if cx.json {
+            for session in &page.data {
+                cx.ui.json(session)?;
+            }
+        } else {
+            for raw in &page.data {
+                sessions.push(client::read::<Session>(raw)?);
+            }
+        }
+        if cursor.is_none() || !args.all {
+            break;
+        }
+    }
+    if cx.json {
+        return Ok(Exit::OK);
+    }
+    if sessions.is_empty() {
+        cx.ui.note("no sessions; `rclaude run --repo . 'PROMPT'` makes one");
+        return Ok(Exit::OK);
+    }
+    let text = render(cx.ui.out(), &sessions, ui::now());
+    cx.ui.print(&text)?;
+    if cursor.is_some() {
+        cx.ui.note("there are more: --all shows them");
+    }
+    Ok(Exit::OK)
+}
+
+fn render(paint: Paint, sessions: &[Session], now: Timestamp) -> String {
+    let rows: Vec<_> = sessions
+        .iter()
+        .map(|session| {
+            [
+                session.name.clone(),
+                status(session.status).to_owned(),
+                repository(session),
+                turn(session),
+                session.cost.to_string(),
+                age(session.created_at, now),
+            ]
+        })
+        .collect();
+    table(paint, ["NAME", "STATUS", "REPOSITORY", "TURN", "COST", "AGE"], &rows)
+}
+
+/// A status in words.
+pub(super) const fn status(status: SessionStatus) -> &'static str {
+    match status {
+        SessionStatus::Starting => "starting",
+        SessionStatus::Idle => "idle",
+        SessionStatus::Working => "working",
+        SessionStatus::AwaitingInput => "awaiting input",
+        SessionStatus::Paused => "paused",
+        SessionStatus::Failed => "failed",
+        SessionStatus::Deleted => "deleted",
+    }
+}
+
+/// The repository's last two names: enough to know it by.
+fn repository(session: &Session) -> String {
+    let Some(source) = &session.repository else { return "-".to_owned() };
+    let url = source.url.trim_end_matches('/').trim_end_matches(".git");
+    let mut names: Vec<_> = url.rsplit(['/', ':']).take(2).collect();
+    names.reverse();
+    let name = names.join("/");
+    clean_line(name.trim_start_matches('/'))
+}
+
+fn turn(session: &Session) -> String {
+    match &session.current_turn {
+        Some(turn) if turn.state == TurnState::Queued => format!("{} queued", turn.number),
+        Some(turn) => turn.number.to_string(),
+        None => "-".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::tests::session;
+
+    #[test]
+    fn a_line_says_what_a_session_is_doing() {
+        let now = Timestamp::from_micros(1_795_246_156_000_000);
+        insta::assert_snapshot!(render(Paint::new(false), &[session()], now));
+    }
+}

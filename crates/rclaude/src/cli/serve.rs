@@ -1,0 +1,80 @@
+//! `rclaude serve`: being the platform.
+
+use std::net::SocketAddr;
+
+use clap::Args;
+use tracing_subscriber::EnvFilter;
+use url::Url;
+
+use super::{Context, Done};
+use crate::{
+    config,
+    exit::{Exit, Failure},
+    platform,
+};
+
+/// Be the server: API, sessions, sandboxes, model gateway
+///
+/// Keeps everything in the data directory. The model API's key comes from ANTHROPIC_API_KEY and
+/// stays here: sandboxes never see it. Logs go to standard error.
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// Where to listen; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7080")]
+    pub(crate) listen: SocketAddr,
+    /// Where model requests go: an API that speaks Anthropic's protocol
+    #[arg(long, value_name = "URL", default_value = "https://api.anthropic.com", value_parser = config::server_url)]
+    pub(crate) llm_url: Url,
+    /// Play the model with the built-in emulator: costs nothing, knows only its scripts
+    #[arg(long, conflicts_with = "llm_url")]
+    pub(crate) emulator: bool,
+    /// Where repositories given as owner/name are
+    #[arg(long, value_name = "URL", default_value = "https://github.com", value_parser = config::server_url)]
+    pub(crate) forge: Url,
+    /// What to log: error, warn, info, debug, or filters such as rclaude_server=debug
+    #[arg(long, value_name = "FILTER", default_value = "info", value_parser = filter)]
+    pub(crate) log: String,
+    /// Log one JSON object a line
+    #[arg(long)]
+    pub(crate) log_json: bool,
+    /// Leave the terminal that started us
+    #[arg(long, hide = true)]
+    detached: bool,
+}
+
+pub(super) fn run(args: &ServeArgs, cx: &mut Context) -> Done {
+    if args.detached {
+        // Our own session: neither Ctrl-C nor the end of the terminal is meant for us. It fails
+        // only where that is so already.
+        let _ = rustix::process::setsid();
+    }
+    let log = tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_ansi(cx.ui.err_has_colours())
+        .with_env_filter(EnvFilter::new(&args.log));
+    let started = if args.log_json { log.json().try_init() } else { log.try_init() };
+    started.map_err(|error| Failure::Failed(error.to_string()))?;
+    let data_dir = cx.settings.data_dir();
+    let Context { settings, ui, json, .. } = cx;
+    let json = *json;
+    platform::serve(args, settings, |ready| {
+        let said = if json {
+            ui.json(&serde_json::json!({
+                "url": ready.url,
+                "data_dir": data_dir,
+                "token_file": data_dir.join("token"),
+                "sessions": ready.sessions,
+            }))
+        } else {
+            let (url, token) = (&ready.url, data_dir.join("token"));
+            ui.print(&format!("listening  {url}\ntoken      {}", token.display()))
+        };
+        // Whoever started us may have closed our output; that is no reason not to serve.
+        drop(said);
+    })?;
+    Ok(Exit::OK)
+}
+
+fn filter(text: &str) -> Result<String, String> {
+    EnvFilter::builder().parse(text).map(|_| text.to_owned()).map_err(|error| error.to_string())
+}

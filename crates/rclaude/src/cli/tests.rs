@@ -1,0 +1,142 @@
+//! The command line as a whole: what is understood and what is refused.
+
+use clap::{CommandFactory, Parser};
+use rclaude_types::Session;
+
+use super::{Cli, Command};
+
+/// A session as the API shows it.
+pub(super) fn session() -> Session {
+    serde_json::from_value(serde_json::json!({
+        "id": "ses_019a0000000070008000000000000001",
+        "name": "brave-otter",
+        "status": "awaiting_input",
+        "desired": "running",
+        "phase": "running",
+        "sandbox": "sbx_019a0000000070008000000000000002",
+        "repository": { "url": "https://github.com/acme/shop.git", "include_uncommitted": false },
+        "base_commit": "0f3c",
+        "branch": "rclaude/brave-otter",
+        "agent": "claude_code",
+        "permission_mode": "acceptEdits",
+        "env": ["CI"],
+        "resources": { "cpu_millis": 1500, "memory_mib": 4096, "pids": 2048 },
+        "template": "host",
+        "allow_root": false,
+        "labels": { "team": "core" },
+        "current_turn": {
+            "id": "trn_019a0000000070008000000000000003",
+            "session": "ses_019a0000000070008000000000000001",
+            "number": 2,
+            "text": "make it fast\nplease",
+            "state": "awaiting_input",
+            "created_at": "2026-11-21T07:00:00Z"
+        },
+        "pending_approvals": [{
+            "id": "apr_019a0000000070008000000000000004",
+            "session": "ses_019a0000000070008000000000000001",
+            "kind": "permission",
+            "state": "pending",
+            "tool": "Bash",
+            "title": "Run `cargo bench`",
+            "input": { "command": "cargo bench" },
+            "can_always": true,
+            "created_at": "2026-11-21T07:01:00Z"
+        }],
+        "cost": 123_456,
+        "last_seq": 42,
+        "created_at": "2026-11-21T06:00:00Z",
+        "updated_at": "2026-11-21T07:01:00Z"
+    }))
+    .unwrap()
+}
+
+fn parse(line: &str) -> Result<Command, String> {
+    Cli::try_parse_from(line.split_whitespace())
+        .map(|cli| cli.command)
+        .map_err(|error| error.to_string())
+}
+
+#[test]
+fn the_definition_is_sound() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn every_verb_understands_its_usual_form() {
+    for line in [
+        "rclaude init",
+        "rclaude serve --listen 127.0.0.1:0 --data-dir /tmp/x",
+        "rclaude serve --log rclaude-server=debug,info --log-json",
+        "rclaude run --repo . --branch main --name fix --model opus -e A=b --cpu 0.5 --memory 4G hi",
+        "rclaude run --repo . --include-uncommitted --yolo --json -",
+        "rclaude run --repo acme/shop --no-include-uncommitted --permission-mode plan hi",
+        "rclaude start --template host --allow-root --label team=core",
+        "rclaude send fix hello --steer --detach",
+        "rclaude attach fix",
+        "rclaude logs fix --follow --after 12 --raw",
+        "rclaude interrupt fix",
+        "rclaude approve fix",
+        "rclaude approve fix apr_019a0000000070008000000000000004 --always",
+        "rclaude approve fix --answer Colour?=red",
+        "rclaude deny fix --message no --interrupt",
+        "rclaude exec fix --root --cwd /tmp --env A=b -i --timeout 5m -- ls -la",
+        "rclaude exec fix -- rclaude --json",
+        "rclaude diff fix --stat",
+        "rclaude ls --all --label a=b --json",
+        "rclaude --json show fix",
+        "rclaude status",
+        "rclaude stop one two",
+        "rclaude resume fix",
+        "rclaude rm -f fix",
+        "rclaude key create ci",
+        "rclaude key ls",
+        "rclaude key revoke key_019a0000000070008000000000000004",
+        "rclaude config get url",
+        "rclaude config set model opus",
+        "rclaude config list",
+        "rclaude doctor",
+        "rclaude completions zsh",
+        "rclaude emulator --listen 127.0.0.1:0",
+        "rclaude __supervisor --anything at all",
+    ] {
+        assert!(parse(line).is_ok(), "{line}: {}", parse(line).unwrap_err());
+    }
+}
+
+#[test]
+fn what_cannot_be_meant_is_refused() {
+    for line in [
+        "rclaude",
+        "rclaude run",
+        "rclaude run --yolo --permission-mode plan hi",
+        "rclaude run --branch main hi",
+        "rclaude run --include-uncommitted hi",
+        "rclaude run --include-uncommitted --no-include-uncommitted --repo . hi",
+        "rclaude run --memory 4096 hi",
+        "rclaude run --cpu lots hi",
+        "rclaude run --name Fix hi",
+        "rclaude run --env novalue hi",
+        "rclaude start hi",
+        "rclaude exec fix",
+        "rclaude exec fix ls",
+        "rclaude exec fix -i -n -- ls",
+        "rclaude diff fix --stat --patch",
+        "rclaude approve fix not-an-id",
+        "rclaude approve fix --input {oops",
+        "rclaude logs fix --after -1",
+        "rclaude stop",
+        "rclaude serve --listen nowhere",
+        "rclaude serve --llm-url ftp://x",
+        "rclaude serve --forge https://example.org",
+        "rclaude completions tcsh",
+    ] {
+        assert!(parse(line).is_err(), "{line} was understood");
+    }
+}
+
+#[test]
+fn a_command_keeps_its_own_flags() {
+    let cli = Cli::try_parse_from("rclaude exec fix -- ls --json -v".split_whitespace()).unwrap();
+    assert!(!cli.global.json && !cli.global.verbose);
+}

@@ -1,0 +1,9 @@
+//! The API from its caller's side: typed calls, and streams that outlive their connections.
+
+mod events;
+mod execs;
+mod http;
+
+pub(crate) use events::{Entry, Progress, follow};
+pub(crate) use execs::{ExecLine, exec_output};
+pub(crate) use http::{Client, read};

@@ -1,0 +1,159 @@
+//! What this program does itself rather than ask a server for: being the server, being the local
+//! engine's supervisor, looking at the host, installing the agent, playing the model.
+//!
+//! Every call into the server's crates is here, and nothing else is.
+
+use std::{
+    ffi::OsString,
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use rclaude_emulator::{Emulator, EmulatorHandle};
+use rclaude_sandbox::local;
+use rclaude_server::{
+    Ready,
+    agent::install::{Package, Source},
+    config::{LlmUpstream, ServeOptions},
+};
+use rclaude_types::HostCheck;
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
+use tokio_util::sync::CancellationToken;
+use url::Url;
+
+use crate::{cli::serve::ServeArgs, config::Settings, exit::Failure};
+
+/// Runs the server until it is told to stop by SIGINT or SIGTERM.
+pub(crate) fn serve(
+    args: &ServeArgs,
+    settings: &Settings,
+    ready: impl FnOnce(&Ready),
+) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let stop = CancellationToken::new();
+        // Held for as long as the server runs.
+        let emulator = if args.emulator { Some(emulate(([127, 0, 0, 1], 0).into()).await?) } else { None };
+        let options = ServeOptions {
+            listen: args.listen,
+            data_dir: settings.data_dir(),
+            llm: upstream(args, settings, emulator.as_ref())?,
+            supervisor: vec![std::env::current_exe()?.into(), "__supervisor".into()],
+            forge: args.forge.to_string(),
+        };
+        let server = rclaude_server::run(options, stop.clone(), ready);
+        let mut server = std::pin::pin!(server);
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        let told = async {
+            tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
+        };
+        let ended = tokio::select! {
+            ended = &mut server => ended,
+            () = told => {
+                stop.cancel();
+                server.await
+            }
+        };
+        ended.map_err(|error| Failure::Failed(error.to_string()))
+    })
+}
+
+fn upstream(
+    args: &ServeArgs,
+    settings: &Settings,
+    emulator: Option<&EmulatorHandle>,
+) -> Result<LlmUpstream, Failure> {
+    if let Some(emulator) = emulator {
+        let url = Url::parse(&emulator.url()).map_err(|error| Failure::Failed(error.to_string()))?;
+        let api_key = Some("emulated".to_owned());
+        return Ok(LlmUpstream { name: "emulator".to_owned(), url, api_key });
+    }
+    let url = args.llm_url.clone();
+    let name = match url.host_str() {
+        Some("api.anthropic.com") => "anthropic".to_owned(),
+        _ => url.to_string(),
+    };
+    let api_key = settings.environment().get("ANTHROPIC_API_KEY").map(str::to_owned);
+    Ok(LlmUpstream { name, url, api_key: api_key.filter(|key| !key.trim().is_empty()) })
+}
+
+/// The local engine's supervisor. Called before any thread exists: it forks.
+pub(crate) fn supervisor(arguments: &[OsString]) -> Result<(), Failure> {
+    match arguments {
+        [flag, dir] if flag == "--dir" => Ok(local::run_supervisor(Path::new(dir))?),
+        _ => Err(Failure::Usage("the supervisor is started by the server".to_owned())),
+    }
+}
+
+/// What this host can isolate.
+pub(crate) fn host_checks(data_dir: &Path) -> Vec<HostCheck> {
+    local::doctor::checks(data_dir)
+}
+
+/// Installs the pinned agent into a data directory, unless it is there; answers its version.
+/// Fetched by the host's npm client, or taken from a tarball of the same package.
+pub(crate) async fn install_agent(
+    data_dir: &Path,
+    tarball: Option<PathBuf>,
+) -> Result<&'static str, Failure> {
+    let failed = |error: &dyn std::error::Error| Failure::Failed(error.to_string());
+    let package = Package::claude_code().map_err(|error| failed(&error))?;
+    if package.installed(data_dir).is_none() {
+        let source = match tarball {
+            Some(path) => Source::Tarball(path),
+            None => Source::Registry { npm: "npm".into() },
+        };
+        package.install(data_dir, &source, |_| {}).await.map_err(|error| failed(&error))?;
+    }
+    Ok(package.version)
+}
+
+/// Runs the model emulator until it is told to stop.
+pub(crate) async fn emulator(listen: SocketAddr, ready: impl FnOnce(SocketAddr)) -> Result<(), Failure> {
+    let emulator = emulate(listen).await?;
+    ready(emulator.address());
+    tokio::signal::ctrl_c().await?;
+    emulator.shutdown().await;
+    Ok(())
+}
+
+async fn emulate(listen: SocketAddr) -> Result<EmulatorHandle, Failure> {
+    Ok(Emulator::new().serve(TcpListener::bind(listen).await?)?)
+}
+
+/// Makes the repository that the emulator knows how to repair: a small Python project with one
+/// failing test, committed.
+pub(crate) fn write_demo(directory: &Path) -> Result<(), Failure> {
+    fs::create_dir(directory).map_err(|error| {
+        Failure::Failed(format!("cannot make {}: {error}", directory.display()))
+    })?;
+    for (path, content) in rclaude_emulator::demo_repository() {
+        let path = directory.join(path);
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent)?;
+        }
+        fs::write(path, content)?;
+    }
+    let steps: [&[&str]; 3] = [
+        &["init", "--quiet", "--initial-branch=main"],
+        &["add", "--all"],
+        &["commit", "--quiet", "--message", "A calculator, and a test that fails"],
+    ];
+    for step in steps {
+        let status = Command::new("git")
+            .current_dir(directory)
+            .args(["-c", "user.name=Demo", "-c", "user.email=demo@example.invalid"])
+            .args(step)
+            .status()?;
+        if !status.success() {
+            return Err(Failure::Failed(format!("git {} failed", step[0])));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,93 @@
+//! Text made fit for a terminal.
+
+use rclaude_types::Timestamp;
+
+/// Text without control characters other than newline and tab: what an agent or a repository
+/// says must not move the cursor, change colours or set the clipboard.
+pub(crate) fn clean(text: &str) -> String {
+    let mut clean = String::with_capacity(text.len());
+    let mut characters = text.chars().peekable();
+    while let Some(character) = characters.next() {
+        match character {
+            '\n' | '\t' => clean.push(character),
+            // The common escape sequences go whole, so that no `[31m` is left standing.
+            '\x1b' => {
+                if characters.next_if_eq(&'[').is_some() {
+                    while characters.next().is_some_and(|c| !('\x40'..='\x7e').contains(&c)) {}
+                }
+            }
+            _ if character.is_control() => {}
+            _ => clean.push(character),
+        }
+    }
+    clean
+}
+
+/// Bytes that are mostly text, for a terminal.
+pub(crate) fn printable(bytes: &[u8]) -> String {
+    clean(&String::from_utf8_lossy(bytes))
+}
+
+/// The same on one line.
+pub(crate) fn clean_line(text: &str) -> String {
+    clean(text).split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// At most so many characters, the last one an ellipsis where something was cut.
+pub(crate) fn cut(text: &str, width: usize) -> String {
+    if text.chars().count() <= width {
+        return text.to_owned();
+    }
+    let mut short: String = text.chars().take(width.saturating_sub(1)).collect();
+    short.push('…');
+    short
+}
+
+/// A count that reads at a glance: 999, 1.2k, 34k, 1.2M.
+pub(crate) fn thousands(count: i64) -> String {
+    let tenths = |unit: i64| (count / (unit / 10)) as f64 / 10.0;
+    match count {
+        ..1_000 => count.to_string(),
+        1_000..10_000 => format!("{:.1}k", tenths(1_000)),
+        10_000..1_000_000 => format!("{}k", count / 1_000),
+        _ => format!("{:.1}M", tenths(1_000_000)),
+    }
+}
+
+/// How long ago, in the largest unit that says something.
+pub(crate) fn age(then: Timestamp, now: Timestamp) -> String {
+    let seconds = (now.as_micros() - then.as_micros()).max(0) / 1_000_000;
+    match seconds {
+        ..60 => format!("{seconds}s"),
+        60..3_600 => format!("{}m", seconds / 60),
+        3_600..86_400 => format!("{}h", seconds / 3_600),
+        _ => format!("{}d", seconds / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escape_sequences_do_not_reach_the_terminal() {
+        assert_eq!(clean("a\x1b[31mred\x1b[0m\tb\r\nc\x07\x1b]52;c;x\x07"), "ared\tb\nc]52;c;x");
+        assert_eq!(clean_line(" two\n lines\u{9b} "), "two lines");
+    }
+
+    #[test]
+    fn cutting_counts_characters_and_says_that_it_cut() {
+        assert_eq!(cut("größer", 6), "größer");
+        assert_eq!(cut("größer", 4), "grö…");
+    }
+
+    #[test]
+    fn counts_and_ages_read_at_a_glance() {
+        let counts = [0, 999, 1_234, 9_999, 34_567, 1_250_000].map(thousands);
+        assert_eq!(counts, ["0", "999", "1.2k", "9.9k", "34k", "1.2M"]);
+        let now = Timestamp::from_micros(1_000_000_000_000);
+        let ages = [5, 65, 7_200, 200_000]
+            .map(|ago| age(Timestamp::from_micros(now.as_micros() - ago * 1_000_000), now));
+        assert_eq!(ages, ["5s", "1m", "2h", "2d"]);
+    }
+}

@@ -1,0 +1,4 @@
+//! The program as its users start it.
+
+mod client;
+mod support;
