@@ -156,7 +156,7 @@ async fn gather(mut frames: BoxStream<'static, Result<ExecFrame, Problem>>) -> R
                 kept.extend_from_slice(&bytes[..room]);
             }
             ExecFrame::Exited { code, signal, .. } => {
-                let exit_code = code.or(signal.map(|signal| 128 + signal)).unwrap_or(-1);
+                let exit_code = code.or_else(|| signal.map(|signal| 128 + signal)).unwrap_or(-1);
                 let [stdout, stderr] =
                     [stdout, stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
                 return Ok(Executed { stdout, stderr, exit_code, truncated });
@@ -286,18 +286,22 @@ mod tests {
 
     use super::*;
 
-    fn output(stream: ExecStream, text: &[u8]) -> Result<ExecFrame, Problem> {
-        Ok(ExecFrame::Output { stream, offset: 0, data: BASE64_STANDARD.encode(text) })
+    fn output(stream: ExecStream, text: &[u8]) -> ExecFrame {
+        ExecFrame::Output { stream, offset: 0, data: BASE64_STANDARD.encode(text) }
     }
 
-    fn exited(code: Option<i32>, signal: Option<i32>) -> Result<ExecFrame, Problem> {
-        Ok(ExecFrame::Exited { code, signal, out_of_memory: false })
+    fn exited(code: Option<i32>, signal: Option<i32>) -> ExecFrame {
+        ExecFrame::Exited { code, signal, out_of_memory: false }
+    }
+
+    async fn gathered(frames: Vec<ExecFrame>) -> Executed {
+        gather(stream::iter(frames).map(Ok).boxed()).await.unwrap()
     }
 
     #[tokio::test]
     async fn a_commands_two_outputs_are_gathered_apart() {
         let frames = vec![
-            Ok(ExecFrame::Started { id: ExecId::generate() }),
+            ExecFrame::Started { id: ExecId::generate() },
             output(ExecStream::Stdout, b"a"),
             output(ExecStream::Stderr, b"b"),
             output(ExecStream::Stdout, b"\xff"),
@@ -309,7 +313,7 @@ mod tests {
             exit_code: 3,
             truncated: false,
         };
-        assert_eq!(gather(stream::iter(frames).boxed()).await.unwrap(), wanted);
+        assert_eq!(gathered(frames).await, wanted);
     }
 
     #[tokio::test]
@@ -320,7 +324,7 @@ mod tests {
             output(ExecStream::Stdout, &half),
             exited(None, Some(9)),
         ];
-        let executed = gather(stream::iter(frames).boxed()).await.unwrap();
+        let executed = gathered(frames).await;
         assert_eq!((executed.stdout.len(), executed.truncated), (MAX_OUTPUT, true));
         assert_eq!(executed.exit_code, 137);
     }

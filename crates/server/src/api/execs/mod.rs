@@ -18,7 +18,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     Api,
-    extract::{InSession, Json, Named, OnceKey, PathNoun, Query, read},
+    extract::{InSession, Json, Named, OnceKey, PathNoun, Query, must_exist, read},
     openapi::Octets,
     problem::{Refusal, Result},
     sessions::created,
@@ -172,6 +172,9 @@ pub(super) async fn list(
     InSession(id): InSession,
 ) -> Result<Answer<Page<Exec>>> {
     let data = api.sessions.execs(&id).await?;
+    if data.is_empty() {
+        must_exist(&api, &id).await?;
+    }
     Ok(Answer(Page { data, next_cursor: None }))
 }
 

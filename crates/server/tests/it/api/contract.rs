@@ -74,7 +74,7 @@ async fn every_operation_is_served_and_asks_for_credentials_unless_it_says_other
     for (method, path, operation) in operations(&contract) {
         let open = public.contains(&path);
         assert_eq!(operation.get("security").is_some(), open, "{method} {path}");
-        let place = path.replace('{', "").replace('}', "");
+        let place = path.replace(['{', '}'], "");
         let answer = Answer::of(server.bare(method.clone(), &place)).await;
         if open {
             assert_eq!(answer.status, 200, "{method} {path}");

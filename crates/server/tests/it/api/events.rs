@@ -127,17 +127,6 @@ async fn a_stream_goes_on_after_the_last_event_its_reader_saw() {
 }
 
 #[tokio::test]
-async fn a_stream_ends_when_its_session_is_deleted() {
-    let server = Server::start().await;
-    let id = server.session(json!({})).await;
-    let stream = frames(&server, &format!("/v1/sessions/{id}/events"), None).await;
-    let delete = server.request(Method::DELETE, &format!("/v1/sessions/{id}"));
-    assert_eq!(Answer::of(delete).await.status, 204);
-    let seen: Vec<_> = timeout(SOON, stream.map(|(seq, _)| seq).collect()).await.unwrap();
-    assert!(seen.is_sorted_by(|a, b| a + 1 == *b), "{seen:?}");
-}
-
-#[tokio::test]
 async fn a_stream_ends_when_the_server_stops() {
     let server = Server::start().await;
     let id = server.session(json!({})).await;

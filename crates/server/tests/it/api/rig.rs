@@ -13,7 +13,7 @@ use reqwest::{
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::{sync::oneshot, task::JoinHandle};
+use tokio::{sync::oneshot, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
@@ -23,7 +23,7 @@ pub(super) struct Server {
     pub(super) token: String,
     pub(super) client: reqwest::Client,
     stop: CancellationToken,
-    task: JoinHandle<Result<(), ServeError>>,
+    tasks: JoinSet<Result<(), ServeError>>,
     _dir: TempDir,
 }
 
@@ -50,16 +50,17 @@ impl Server {
         let stop = CancellationToken::new();
         let (tell, ready) = oneshot::channel();
         let stopping = stop.clone();
-        let task = tokio::spawn(async move {
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
             run(options, stopping, |ready| tell.send(ready.clone()).unwrap()).await
         });
-        let url = match ready.await {
-            Ok(ready) => ready.url,
-            Err(_) => panic!("the server did not start: {:?}", task.await),
+        let Ok(ready) = ready.await else {
+            panic!("the server did not start: {:?}", tasks.join_next().await);
         };
+        let url = ready.url;
         let token = fs::read_to_string(dir.path().join("token")).unwrap().trim().to_owned();
         let client = reqwest::Client::builder().build().unwrap();
-        Self { url, token, client, stop, task, _dir: dir }
+        Self { url, token, client, stop, tasks, _dir: dir }
     }
 
     pub(super) fn begin_to_stop(&self) {
@@ -68,7 +69,7 @@ impl Server {
 
     pub(super) async fn stopped(mut self) {
         self.stop.cancel();
-        (&mut self.task).await.unwrap().unwrap();
+        self.tasks.join_next().await.unwrap().unwrap().unwrap();
     }
 
     /// Host and port.

@@ -54,7 +54,7 @@ async fn a_stop_lets_the_request_under_way_finish() {
     let mut stream = TcpStream::connect(server.authority()).await.unwrap();
     let head = format!(
         "POST /v1/keys HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {}\r\n\
-         content-type: application/json\r\ncontent-length: 15\r\n\r\n{{\"name\":",
+         content-type: application/json\r\ncontent-length: 14\r\n\r\n{{\"name\":",
         server.token
     );
     stream.write_all(head.as_bytes()).await.unwrap();

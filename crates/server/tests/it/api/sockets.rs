@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use futures::{SinkExt, StreamExt};
-use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::{net::TcpStream, time::timeout};
 use tokio_tungstenite::{
@@ -14,7 +13,7 @@ use tokio_tungstenite::{
     },
 };
 
-use super::rig::{Answer, Server};
+use super::rig::Server;
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -110,16 +109,6 @@ async fn a_socket_to_no_session_is_refused_before_it_opens() {
         Err(Error::Http(refusal)) => assert_eq!(refusal.status(), 404),
         other => panic!("{other:?}"),
     }
-}
-
-#[tokio::test]
-async fn a_socket_says_that_its_session_was_deleted() {
-    let server = Server::start().await;
-    let id = server.session(json!({})).await;
-    let mut socket = open(&server, &format!("/v1/sessions/{id}/events")).await;
-    let delete = server.request(Method::DELETE, &format!("/v1/sessions/{id}"));
-    assert_eq!(Answer::of(delete).await.status, 204);
-    assert_eq!(closed(&mut socket).await, (CloseCode::Normal, "session_deleted".to_owned()));
 }
 
 #[tokio::test]
