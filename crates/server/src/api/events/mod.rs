@@ -45,7 +45,7 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
 pub(super) struct EventsQuery {
     /// The last `seq` seen; 0 for all there is.
     #[serde(default)]
-    #[param(minimum = 0, default = 0, required = false)]
+    #[param(value_type = i64, minimum = 0, default = 0, required = false)]
     after: Seq,
     /// Events at most, of a page.
     #[serde(default = "default_limit")]
