@@ -9,7 +9,7 @@ use crate::{exit::Exit, platform};
 
 /// Play a model API: answers what the prompt scripts, costs nothing (for developers)
 ///
-/// Start a server with `rclaude serve --llm-url http://127.0.0.1:7081` to use it.
+/// Start a server with `--llm-url` to use it. With --json: `{"url"}` once it answers.
 #[derive(Debug, Args)]
 pub(crate) struct EmulatorArgs {
     /// Where to listen; port 0 takes a free one
@@ -18,7 +18,15 @@ pub(crate) struct EmulatorArgs {
 }
 
 pub(crate) async fn run(args: &EmulatorArgs, cx: &mut Context) -> Done {
-    cx.ui.say(&format!("the emulator listens on {}; Ctrl-C ends it", args.listen));
-    platform::emulator(args.listen).await?;
+    let (ui, json) = (&mut cx.ui, cx.json);
+    platform::emulator(args.listen, |url| {
+        if json {
+            let _ = ui.json(&serde_json::json!({ "url": url }));
+        } else {
+            ui.say(&format!("the emulator answers at {url}; Ctrl-C ends it"));
+            ui.say(&format!("  ANTHROPIC_API_KEY=emulator rclaude serve --llm-url {url}"));
+        }
+    })
+    .await?;
     Ok(Exit::OK)
 }

@@ -1,9 +1,10 @@
 //! `rclaude init`: getting a host ready.
 
-use std::{fs, os::unix::fs::DirBuilderExt};
+use std::{fs, os::unix::fs::DirBuilderExt, path::PathBuf};
 
 use clap::Args;
 use rclaude_types::HostCheckLevel;
+use tokio::sync::watch;
 
 use super::{Context, Done, doctor};
 use crate::{
@@ -17,8 +18,11 @@ use crate::{
 #[derive(Debug, Args)]
 pub(crate) struct InitArgs {
     /// Do not install the agent
-    #[arg(long)]
+    #[arg(long, conflicts_with = "from")]
     no_agent: bool,
+    /// Install the agent from a tarball that `npm pack` fetched elsewhere
+    #[arg(long, value_name = "TARBALL")]
+    from: Option<PathBuf>,
 }
 
 pub(crate) async fn run(args: InitArgs, cx: &mut Context) -> Done {
@@ -35,17 +39,20 @@ pub(crate) async fn run(args: InitArgs, cx: &mut Context) -> Done {
         cx.ui.say(&format!("data      {data}"));
         cx.ui.say(&format!("settings  {config}"));
     }
-    let agent = match args.no_agent {
-        true => None,
-        false => {
-            let installing = platform::install_agent(&data_dir);
-            Some(cx.ui.wait("installing the agent (some 200 MB)", installing).await?)
-        }
+    let agent = if args.no_agent {
+        None
+    } else {
+        let (step, steps) = watch::channel("looking for the agent");
+        let tell = |what| {
+            step.send_replace(what);
+        };
+        let installing = platform::install_agent(&data_dir, args.from, tell);
+        Some(cx.ui.wait_steps(&steps, installing).await?)
     };
     if let (Some(version), false) = (&agent, cx.json) {
         cx.ui.say(&format!("agent     Claude Code {version}"));
     }
-    let checks = platform::host_checks(&data_dir)?;
+    let checks = platform::host_checks(&data_dir);
     if cx.json {
         cx.ui.json(&serde_json::json!({
             "data_dir": data,

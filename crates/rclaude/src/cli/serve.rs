@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use clap::Args;
+use rclaude_server::Ready;
 use tracing_subscriber::EnvFilter;
 use url::Url;
 
@@ -11,12 +12,14 @@ use crate::{
     config,
     exit::{Exit, Failure},
     platform,
+    ui::Ui,
 };
 
 /// Be the server: API, sessions, sandboxes, model gateway
 ///
-/// Keeps everything in the data directory. The model API's key comes from ANTHROPIC_API_KEY and
-/// stays here: sandboxes never see it. Logs go to standard error.
+/// Keeps everything in the data directory. The model API's key comes from the
+/// environment (`ANTHROPIC_API_KEY`) and stays here: sandboxes never see it. Logs go to standard error. With
+/// --json: `{"url"}` on standard output once it answers.
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
     /// Where to listen; port 0 takes a free one
@@ -28,7 +31,7 @@ pub(crate) struct ServeArgs {
     /// What owner/name means; {} stands for it
     #[arg(long, value_name = "URL", default_value = "https://github.com/{}.git", value_parser = forge)]
     pub(crate) forge: String,
-    /// What to log: error, warn, info, debug, or filters such as rclaude_server=debug
+    /// What to log: error, warn, info, debug, or filters such as `rclaude_server=debug`
     #[arg(long, value_name = "FILTER", default_value = "info", value_parser = filter)]
     pub(crate) log: String,
     /// Log one JSON object a line
@@ -51,8 +54,27 @@ pub(super) fn run(args: &ServeArgs, cx: &mut Context) -> Done {
         .with_env_filter(EnvFilter::new(&args.log));
     let started = if args.log_json { log.json().try_init() } else { log.try_init() };
     started.map_err(|error| Failure::Failed(error.to_string()))?;
-    platform::serve(args, &cx.settings)?;
+    let (ui, settings) = (&mut cx.ui, &cx.settings);
+    let json = cx.json;
+    let ready = |server: &Ready| {
+        if json {
+            let _ = ui.json(&serde_json::json!({ "url": server.url }));
+        } else {
+            say_ready(ui, server);
+        }
+    };
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?
+        .block_on(Box::pin(platform::serve(args, settings, ready)))?;
     Ok(Exit::OK)
+}
+
+fn say_ready(ui: &mut Ui, server: &Ready) {
+    ui.say(&format!("rclaude {} answers at {}", env!("RCLAUDE_VERSION"), server.url));
+    if server.sessions > 0 {
+        ui.say(&format!("took up {} sessions", server.sessions));
+    }
 }
 
 fn filter(text: &str) -> Result<String, String> {

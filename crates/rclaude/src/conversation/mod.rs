@@ -241,7 +241,7 @@ impl Conversation<'_> {
                 let input = serde_json::to_string_pretty(&asking.approval().input)
                     .unwrap_or_else(|_| "{}".to_owned());
                 match edit::edit(&self.cx.settings.environment, &input).await {
-                    Ok(text) => asking.edited(&text),
+                    Ok(text) => Asking::edited(&text),
                     Err(failure) => Reply::More(Some(failure.to_string())),
                 }
             }

@@ -8,6 +8,7 @@ use rclaude_types::{
 
 /// What is known, and what was said about it.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "they vary independently")]
 pub(super) struct State {
     history: Seq,
     seen: Seq,
