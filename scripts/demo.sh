@@ -50,7 +50,7 @@ done
 head -3 "$data/server.log"
 
 rm -rf "$repository"
-"$rclaude" demo-repository "$repository"
+"$rclaude" emulator --write-demo "$repository"
 say "A repository with a failing test: $repository"
 (cd "$repository" && git log --oneline && python3 -m unittest 2>&1 | tail -4) || true
 

@@ -4,19 +4,24 @@
 //! Every call into the server's crates is here, and nothing else is.
 
 use std::{
+    fs,
     net::SocketAddr,
     path::{Path, PathBuf},
+    process::Command,
 };
 
-use rclaude_emulator::Emulator;
-use rclaude_sandbox::local::{doctor, run_supervisor};
+use rclaude_emulator::{Emulator, EmulatorHandle};
+use rclaude_sandbox::local;
 use rclaude_server::{
     Ready,
     agent::install::{Package, Source, Step},
     config::{LlmUpstream, ServeOptions, ServerFile},
 };
 use rclaude_types::HostCheck;
-use tokio::{net::TcpListener, signal::unix::SignalKind};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
@@ -25,112 +30,158 @@ use crate::{cli::serve::ServeArgs, config::Settings, exit::Failure};
 /// The verb that makes this program a supervisor.
 pub(crate) const SUPERVISOR: &str = "__supervisor";
 
-/// Whose API is spoken to unless told otherwise.
-const ANTHROPIC: &str = "api.anthropic.com";
-
-fn failed(error: &dyn std::error::Error) -> Failure {
-    Failure::Failed(error.to_string())
-}
-
 /// Where a server in this data directory wrote down that it is reached.
 pub(crate) fn local_server(data_dir: &Path) -> Option<Url> {
     ServerFile::read(data_dir).map(|file| file.url)
 }
 
-/// Runs the server until it is told to stop: INT or TERM once to end in order, twice at once.
-pub(crate) async fn serve(
+/// Runs the server until it is told to stop by SIGINT or SIGTERM; told twice it does not wait for
+/// what is under way.
+pub(crate) fn serve(
     args: &ServeArgs,
     settings: &Settings,
     ready: impl FnOnce(&Ready),
 ) -> Result<(), Failure> {
-    let name = match args.llm_url.host_str() {
-        Some(ANTHROPIC) => "anthropic".to_owned(),
-        Some(host) => host.to_owned(),
-        None => args.llm_url.to_string(),
-    };
-    let options = ServeOptions {
-        listen: args.listen,
-        data_dir: settings.data_dir(),
-        llm: LlmUpstream {
-            name,
-            url: args.llm_url.clone(),
-            api_key: settings.environment.get("ANTHROPIC_API_KEY").map(str::to_owned),
-        },
-        supervisor: vec![std::env::current_exe()?.into_os_string(), SUPERVISOR.into()],
-        forge: args.forge.clone(),
-    };
-    let stop = CancellationToken::new();
-    let mut interrupts = tokio::signal::unix::signal(SignalKind::interrupt())?;
-    let mut terminations = tokio::signal::unix::signal(SignalKind::terminate())?;
-    let mut running = std::pin::pin!(rclaude_server::run(options, stop.clone(), ready));
-    loop {
-        tokio::select! {
-            ended = &mut running => return ended.map_err(|error| failed(&error)),
-            _ = interrupts.recv() => {}
-            _ = terminations.recv() => {}
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let stop = CancellationToken::new();
+        // Held for as long as the server runs.
+        let emulator =
+            if args.emulator { Some(emulate(([127, 0, 0, 1], 0).into()).await?) } else { None };
+        let options = ServeOptions {
+            listen: args.listen,
+            data_dir: settings.data_dir(),
+            llm: upstream(args, settings, emulator.as_ref())?,
+            supervisor: vec![std::env::current_exe()?.into(), SUPERVISOR.into()],
+            forge: args.forge.to_string(),
+        };
+        let server = rclaude_server::run(options, stop.clone(), ready);
+        let mut server = std::pin::pin!(server);
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        loop {
+            tokio::select! {
+                ended = &mut server => {
+                    return ended.map_err(|error| Failure::Failed(error.to_string()));
+                }
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            if stop.is_cancelled() {
+                let why = "stopped without waiting for what was under way";
+                return Err(Failure::Failed(why.to_owned()));
+            }
+            stop.cancel();
         }
-        if stop.is_cancelled() {
-            return Err(Failure::Failed("stopped without waiting for requests".to_owned()));
-        }
-        stop.cancel();
+    })
+}
+
+fn upstream(
+    args: &ServeArgs,
+    settings: &Settings,
+    emulator: Option<&EmulatorHandle>,
+) -> Result<LlmUpstream, Failure> {
+    if let Some(emulator) = emulator {
+        let url =
+            Url::parse(&emulator.url()).map_err(|error| Failure::Failed(error.to_string()))?;
+        let api_key = Some("emulated".to_owned());
+        return Ok(LlmUpstream { name: "emulator".to_owned(), url, api_key });
     }
+    let url = args.llm_url.clone();
+    let name = match url.host_str() {
+        Some("api.anthropic.com") => "anthropic".to_owned(),
+        _ => url.to_string(),
+    };
+    let api_key = settings.environment.get("ANTHROPIC_API_KEY").map(str::to_owned);
+    Ok(LlmUpstream { name, url, api_key: api_key.filter(|key| !key.trim().is_empty()) })
 }
 
 /// The local engine's supervisor. Called before any thread exists: it forks.
 pub(crate) fn supervisor(engine: &Path) -> Result<(), Failure> {
-    run_supervisor(engine).map_err(|error| failed(&error))
+    Ok(local::run_supervisor(engine)?)
 }
 
 /// What this host can isolate.
 pub(crate) fn host_checks(data_dir: &Path) -> Vec<HostCheck> {
-    doctor::checks(data_dir)
+    local::doctor::checks(data_dir)
 }
 
 /// Installs the pinned agent into a data directory, unless it is there; answers its version.
-/// `step` is told what is being done. `tarball` was fetched elsewhere; without one it is fetched.
+/// Fetched by the host's npm client, or taken from a tarball of the same package. `step` is told
+/// what is being done.
 pub(crate) async fn install_agent(
     data_dir: &Path,
     tarball: Option<PathBuf>,
     mut step: impl FnMut(&'static str) + Send,
 ) -> Result<&'static str, Failure> {
+    let failed = |error: &dyn std::error::Error| Failure::Failed(error.to_string());
     let package = Package::claude_code().map_err(|error| failed(&error))?;
-    if tarball.is_none() && package.installed(data_dir).is_some() {
-        return Ok(package.version);
+    if package.installed(data_dir).is_none() {
+        let source = match tarball {
+            Some(path) => Source::Tarball(path),
+            None => Source::Registry { npm: "npm".into() },
+        };
+        let told = |at| {
+            step(match at {
+                Step::Fetching => "fetching the agent (175 MB)",
+                Step::Verifying => "checking the agent's digest",
+                Step::Unpacking => "unpacking the agent (380 MB)",
+            });
+        };
+        package.install(data_dir, &source, told).await.map_err(|error| failed(&error))?;
     }
-    let source = match tarball {
-        Some(path) => Source::Tarball(path),
-        None => Source::Registry { npm: PathBuf::from("npm") },
-    };
-    let told = |at| {
-        step(match at {
-            Step::Fetching => "fetching the agent (175 MB)",
-            Step::Verifying => "checking the agent's digest",
-            Step::Unpacking => "unpacking the agent (380 MB)",
-        });
-    };
-    package.install(data_dir, &source, told).await.map_err(|error| failed(&error))?;
     Ok(package.version)
 }
 
-/// Whether the pinned agent is installed in a data directory.
+/// The pinned agent's version, and whether it is installed in a data directory.
 pub(crate) fn agent(data_dir: &Path) -> Result<(&'static str, bool), Failure> {
-    let package = Package::claude_code().map_err(|error| failed(&error))?;
+    let package = Package::claude_code().map_err(|error| Failure::Failed(error.to_string()))?;
     Ok((package.version, package.installed(data_dir).is_some()))
 }
 
-/// Runs the model emulator until INT or TERM; `ready` is told its URL.
-pub(crate) async fn emulator(listen: SocketAddr, ready: impl FnOnce(&str)) -> Result<(), Failure> {
-    let listener = TcpListener::bind(listen)
-        .await
-        .map_err(|error| Failure::Failed(format!("cannot listen on {listen}: {error}")))?;
-    let emulator = Emulator::new().serve(listener)?;
-    ready(&emulator.url());
-    let mut interrupts = tokio::signal::unix::signal(SignalKind::interrupt())?;
-    let mut terminations = tokio::signal::unix::signal(SignalKind::terminate())?;
-    tokio::select! {
-        _ = interrupts.recv() => {}
-        _ = terminations.recv() => {}
-    }
+/// Runs the model emulator until it is told to stop.
+pub(crate) async fn emulator(
+    listen: SocketAddr,
+    ready: impl FnOnce(SocketAddr),
+) -> Result<(), Failure> {
+    let emulator = emulate(listen).await?;
+    ready(emulator.address());
+    tokio::signal::ctrl_c().await?;
     emulator.shutdown().await;
+    Ok(())
+}
+
+async fn emulate(listen: SocketAddr) -> Result<EmulatorHandle, Failure> {
+    Ok(Emulator::new().serve(TcpListener::bind(listen).await?)?)
+}
+
+/// Makes the repository that the emulator knows how to repair: a small Python project with one
+/// failing test, committed.
+pub(crate) fn write_demo(directory: &Path) -> Result<(), Failure> {
+    fs::create_dir(directory).map_err(|error| {
+        Failure::Failed(format!("cannot make {}: {error}", directory.display()))
+    })?;
+    for (path, content) in rclaude_emulator::demo_repository() {
+        let path = directory.join(path);
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent)?;
+        }
+        fs::write(path, content)?;
+    }
+    let steps: [&[&str]; 3] = [
+        &["init", "--quiet", "--initial-branch=main"],
+        &["add", "--all"],
+        &["commit", "--quiet", "--message", "A calculator, and a test that fails"],
+    ];
+    for step in steps {
+        let status = Command::new("git")
+            .current_dir(directory)
+            .args(["-c", "user.name=Demo", "-c", "user.email=demo@example.invalid"])
+            .args(step)
+            .status()?;
+        if !status.success() {
+            return Err(Failure::Failed(format!("git {} failed", step[0])));
+        }
+    }
     Ok(())
 }

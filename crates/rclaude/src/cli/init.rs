@@ -18,11 +18,14 @@ use crate::{
 #[derive(Debug, Args)]
 pub(crate) struct InitArgs {
     /// Do not install the agent
-    #[arg(long, conflicts_with = "from")]
+    #[arg(long)]
     no_agent: bool,
-    /// Install the agent from a tarball that `npm pack` fetched elsewhere
-    #[arg(long, value_name = "TARBALL")]
+    /// Take the agent's package from a tarball instead of the registry
+    #[arg(long, value_name = "FILE", conflicts_with = "no_agent")]
     from: Option<PathBuf>,
+    /// Say nothing unless something fails
+    #[arg(long, conflicts_with = "json")]
+    quiet: bool,
 }
 
 pub(crate) async fn run(args: InitArgs, cx: &mut Context) -> Done {
@@ -35,7 +38,8 @@ pub(crate) async fn run(args: InitArgs, cx: &mut Context) -> Done {
     cx.settings.save()?;
     let (config, data) = (cx.settings.path.display(), data_dir.display());
     let (config, data) = (config.to_string(), data.to_string());
-    if !cx.json {
+    let talk = !cx.json && !args.quiet;
+    if talk {
         cx.ui.say(&format!("data      {data}"));
         cx.ui.say(&format!("settings  {config}"));
     }
@@ -49,8 +53,11 @@ pub(crate) async fn run(args: InitArgs, cx: &mut Context) -> Done {
         let installing = platform::install_agent(&data_dir, args.from, tell);
         Some(cx.ui.wait_steps(&steps, installing).await?)
     };
-    if let (Some(version), false) = (&agent, cx.json) {
+    if let (Some(version), true) = (&agent, talk) {
         cx.ui.say(&format!("agent     Claude Code {version}"));
+    }
+    if args.quiet {
+        return Ok(Exit::OK);
     }
     let checks = platform::host_checks(&data_dir);
     if cx.json {

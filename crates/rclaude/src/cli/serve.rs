@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 
 use clap::Args;
-use rclaude_server::Ready;
 use tracing_subscriber::EnvFilter;
 use url::Url;
 
@@ -12,14 +11,13 @@ use crate::{
     config,
     exit::{Exit, Failure},
     platform,
-    ui::Ui,
 };
 
 /// Be the server: API, sessions, sandboxes, model gateway
 ///
 /// Keeps everything in the data directory. The model API's key comes from the
-/// environment (`ANTHROPIC_API_KEY`) and stays here: sandboxes never see it. Logs go to standard error. With
-/// --json: `{"url"}` on standard output once it answers.
+/// environment (`ANTHROPIC_API_KEY`) and stays here: sandboxes never see it. Logs go to standard
+/// error. With --json: `{"url", "data_dir", "token_file", "sessions"}` once it answers.
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
     /// Where to listen; port 0 takes a free one
@@ -28,9 +26,12 @@ pub(crate) struct ServeArgs {
     /// Where model requests go: an API that speaks Anthropic's protocol
     #[arg(long, value_name = "URL", default_value = "https://api.anthropic.com", value_parser = config::server_url)]
     pub(crate) llm_url: Url,
-    /// What owner/name means; {} stands for it
-    #[arg(long, value_name = "URL", default_value = "https://github.com/{}.git", value_parser = forge)]
-    pub(crate) forge: String,
+    /// Play the model with the built-in emulator: costs nothing, knows only its scripts
+    #[arg(long, conflicts_with = "llm_url")]
+    pub(crate) emulator: bool,
+    /// Where repositories given as owner/name are
+    #[arg(long, value_name = "URL", default_value = "https://github.com", value_parser = config::server_url)]
+    pub(crate) forge: Url,
     /// What to log: error, warn, info, debug, or filters such as `rclaude_server=debug`
     #[arg(long, value_name = "FILTER", default_value = "info", value_parser = filter)]
     pub(crate) log: String,
@@ -54,36 +55,27 @@ pub(super) fn run(args: &ServeArgs, cx: &mut Context) -> Done {
         .with_env_filter(EnvFilter::new(&args.log));
     let started = if args.log_json { log.json().try_init() } else { log.try_init() };
     started.map_err(|error| Failure::Failed(error.to_string()))?;
-    let (ui, settings) = (&mut cx.ui, &cx.settings);
-    let json = cx.json;
-    let ready = |server: &Ready| {
-        if json {
-            let _ = ui.json(&serde_json::json!({ "url": server.url }));
+    let data_dir = cx.settings.data_dir();
+    let Context { settings, ui, json, .. } = cx;
+    let json = *json;
+    platform::serve(args, settings, |ready| {
+        let said = if json {
+            ui.json(&serde_json::json!({
+                "url": ready.url,
+                "data_dir": data_dir,
+                "token_file": data_dir.join("token"),
+                "sessions": ready.sessions,
+            }))
         } else {
-            say_ready(ui, server);
-        }
-    };
-    tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()?
-        .block_on(Box::pin(platform::serve(args, settings, ready)))?;
+            let (url, token) = (&ready.url, data_dir.join("token"));
+            ui.print(&format!("listening  {url}\ntoken      {}", token.display()))
+        };
+        // Whoever started us may have closed our output; that is no reason not to serve.
+        drop(said);
+    })?;
     Ok(Exit::OK)
-}
-
-fn say_ready(ui: &mut Ui, server: &Ready) {
-    ui.say(&format!("rclaude {} answers at {}", env!("RCLAUDE_VERSION"), server.url));
-    if server.sessions > 0 {
-        ui.say(&format!("took up {} sessions", server.sessions));
-    }
 }
 
 fn filter(text: &str) -> Result<String, String> {
     EnvFilter::builder().parse(text).map(|_| text.to_owned()).map_err(|error| error.to_string())
-}
-
-fn forge(text: &str) -> Result<String, String> {
-    match text.matches("{}").count() {
-        1 => Ok(text.to_owned()),
-        _ => Err("a URL in which {} stands for owner/name".to_owned()),
-    }
 }

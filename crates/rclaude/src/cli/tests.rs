@@ -96,6 +96,9 @@ fn every_verb_understands_its_usual_form() {
         "rclaude config set model opus",
         "rclaude config list",
         "rclaude doctor",
+        "rclaude init --from agent.tgz --quiet",
+        "rclaude serve --emulator",
+        "rclaude emulator --write-demo /tmp/x",
         "rclaude completions zsh",
         "rclaude emulator --listen 127.0.0.1:0",
         "rclaude __supervisor --dir /x",
@@ -128,7 +131,8 @@ fn what_cannot_be_meant_is_refused() {
         "rclaude stop",
         "rclaude serve --listen nowhere",
         "rclaude serve --llm-url ftp://x",
-        "rclaude serve --forge https://example.org",
+        "rclaude serve --forge nowhere",
+        "rclaude serve --emulator --llm-url http://x",
         "rclaude completions tcsh",
     ] {
         assert!(parse(line).is_err(), "{line} was understood");

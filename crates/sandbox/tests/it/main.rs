@@ -1,5 +1,11 @@
 //! The local engine against the real kernel: sandboxes are made, attacked, killed and removed.
 
+mod crash;
 mod doctor;
+mod escape;
 mod life;
+mod limits;
+mod network;
+mod programs;
 mod rig;
+mod rootless;

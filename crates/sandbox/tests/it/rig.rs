@@ -22,14 +22,25 @@ pub(crate) struct Outcome {
 #[derive(Debug)]
 pub(crate) struct Rig {
     pub provider: LocalProvider,
+    config: LocalConfig,
     dir: tempfile::TempDir,
 }
 
 impl Rig {
     pub(crate) async fn new() -> Self {
+        let supervisor = Path::new(env!("CARGO_BIN_EXE_rclaude-test-supervisor"));
+        Self::with_programs(supervisor.parent().unwrap()).await
+    }
+
+    /// With the supervisor and the daemon that lie in `programs`.
+    pub(crate) async fn with_programs(programs: &Path) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let provider = LocalProvider::open(config(dir.path())).await.unwrap();
-        Self { provider, dir }
+        let config = LocalConfig {
+            agentd: Some(programs.join("rclaude-test-daemon")),
+            ..LocalConfig::new(dir.path(), programs.join("rclaude-test-supervisor"))
+        };
+        let provider = LocalProvider::open(config.clone()).await.unwrap();
+        Self { provider, config, dir }
     }
 
     /// The engine's directory.
@@ -39,7 +50,7 @@ impl Rig {
 
     /// What another server on the same directory would hold.
     pub(crate) async fn reopened(&self) -> LocalProvider {
-        LocalProvider::open(config(self.dir.path())).await.unwrap()
+        LocalProvider::open(self.config.clone()).await.unwrap()
     }
 
     pub(crate) async fn sandbox(&self) -> SandboxRef {
@@ -52,17 +63,37 @@ impl Rig {
     }
 
     pub(crate) async fn run(&self, sandbox: &SandboxRef, uid: u32, argv: &[&str]) -> Outcome {
-        let stream = self.provider.dial(sandbox).await.unwrap();
-        let mut stream = BufReader::new(stream);
+        self.order(sandbox, uid, argv).await
+    }
+
+    /// The same, to be awaited elsewhere.
+    pub(crate) fn order(
+        &self,
+        sandbox: &SandboxRef,
+        uid: u32,
+        argv: &[&str],
+    ) -> impl Future<Output = Outcome> + Send + 'static {
+        let (provider, sandbox) = (self.provider.clone(), sandbox.clone());
         let order = json!({ "token": TOKEN, "uid": uid, "argv": argv });
-        stream.write_all(format!("{order}\n").as_bytes()).await.unwrap();
-        let mut line = String::new();
-        stream.read_line(&mut line).await.unwrap();
-        let value: Value = serde_json::from_str(&line).unwrap();
-        Outcome {
-            status: value["status"].as_i64().unwrap(),
-            out: value["out"].as_str().unwrap().trim_end().to_owned(),
+        async move {
+            let stream = provider.dial(&sandbox).await.unwrap();
+            let mut stream = BufReader::new(stream);
+            stream.write_all(format!("{order}\n").as_bytes()).await.unwrap();
+            let mut line = String::new();
+            stream.read_line(&mut line).await.unwrap();
+            let value: Value = serde_json::from_str(&line).unwrap();
+            Outcome {
+                status: value["status"].as_i64().unwrap(),
+                out: value["out"].as_str().unwrap().trim_end().to_owned(),
+            }
         }
+    }
+
+    /// The sandbox's first process, as the host numbers it.
+    pub(crate) fn first_process(&self, sandbox: &SandboxRef) -> i32 {
+        let state = self.path().join("sandboxes").join(&sandbox.0).join("state.json");
+        let value: Value = serde_json::from_slice(&std::fs::read(state).unwrap()).unwrap();
+        value["process"]["pid"].as_i64().unwrap().try_into().unwrap()
     }
 
     /// Tries a forbidden thing; the error number it met, or `ok`.
@@ -78,13 +109,6 @@ impl Rig {
     }
 }
 
-fn config(dir: &Path) -> LocalConfig {
-    LocalConfig {
-        agentd: Some(env!("CARGO_BIN_EXE_rclaude-test-daemon").into()),
-        ..LocalConfig::new(dir, env!("CARGO_BIN_EXE_rclaude-test-supervisor"))
-    }
-}
-
 pub(crate) fn spec() -> SandboxSpec {
     SandboxSpec {
         id: SandboxId::generate(),
@@ -95,5 +119,34 @@ pub(crate) fn spec() -> SandboxSpec {
         binds: Vec::new(),
         files: Vec::new(),
         allow_root: true,
+    }
+}
+
+/// Process id of the supervisor of the engine in `dir`.
+pub(crate) fn supervisor_of(dir: &Path) -> i32 {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc").unwrap() {
+        let name = entry.unwrap().file_name();
+        let Some(pid) = name.to_str().and_then(|name| name.parse().ok()) else { continue };
+        let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let arguments: Vec<_> = command.split(|byte| *byte == 0).collect();
+        if arguments.contains(&b"__supervisor".as_slice())
+            && arguments.contains(&dir.as_os_str().as_encoded_bytes())
+        {
+            found.push(pid);
+        }
+    }
+    assert_eq!(found.len(), 1, "one supervisor serves {}", dir.display());
+    found[0]
+}
+
+/// Kills a process and waits until it is gone.
+pub(crate) async fn kill(pid: i32) {
+    let process = rustix::process::Pid::from_raw(pid).unwrap();
+    rustix::process::kill_process(process, rustix::process::Signal::KILL).unwrap();
+    while std::fs::read_to_string(format!("/proc/{pid}/stat"))
+        .is_ok_and(|stat| !stat.contains(") Z "))
+    {
+        tokio::time::sleep(std::time::Duration::from_millis(2)).await;
     }
 }

@@ -16,7 +16,7 @@
 //! | `git:` | an error line that git prints |
 //! | anything else, or silence | the sentence as a line, and the end |
 //!
-//! Names are resolved to addresses of 198.18.0.0/15 ([`names`]), so that a connection to one can
+//! Names are resolved to addresses of 198.18.0.0/15 ([`Names`]), so that a connection to one can
 //! be called by its name.
 
 mod connection;

@@ -114,12 +114,16 @@ impl RepoCache {
         progress: &mut Progress<'_>,
     ) -> Result<Checkout, RepoError> {
         let wanted = asked.branch.as_deref().map(revision).transpose()?;
+        // It becomes part of a path and of a ref.
+        let session = revision(&options.session)?;
+        if session.contains('/') {
+            return Err(RepoError::Invalid(format!("{session:?} cannot name a session")));
+        }
         let (url, forge) = (asked.url.clone(), self.forge.clone());
         let source = tokio::task::spawn_blocking(move || Source::parse(&url, &forge))
             .await
             .map_err(|error| RepoError::io("reading the source")(io::Error::other(error)))??;
-        let mirror = Mirror { dir: self.dir.join(source.hash()) };
-        fs::create_dir_all(&mirror.dir).map_err(RepoError::at("making", &mirror.dir))?;
+        let mirror = Mirror::open(self.dir.join(source.hash()), &source)?;
 
         let (listing, found) = self.resolve(&mirror, &source, wanted, progress).await?;
         let (commit, branch) = match found {
@@ -127,7 +131,7 @@ impl RepoCache {
             Found::Expression(id) => (Some(id), None),
             Found::Unborn => (None, None),
         };
-        let base = checkout::checkout(&self.git, &mirror, &source, commit.as_deref()).await?;
+        let base = checkout::checkout(&self.git, &mirror, commit.as_deref()).await?;
         let refs = checkout::refs(&mirror, &listing, branch.as_deref()).await?;
         let mut layers = vec![refs, base.layer];
         let mut notices = base.notices;
@@ -148,7 +152,7 @@ impl RepoCache {
             layers.splice(0..0, on_top.layer);
             notices.extend(on_top.notices);
         }
-        let session_branch = format!("rclaude/{}", options.session);
+        let session_branch = format!("rclaude/{session}");
         Ok(Checkout {
             files: seeds(&session_branch, commit.as_deref()),
             base_commit: commit,
@@ -199,6 +203,26 @@ impl RepoCache {
             }
         }
         Err(not_found(wanted, source, &listing))
+    }
+
+    /// Makes sure that a checkout prepared earlier is still there and whole, before it is mounted
+    /// again: a power cut may have taken files that had not reached the disk. Needs neither the
+    /// repository nor the network.
+    pub async fn restore(&self, checkout: &Checkout) -> Result<(), RepoError> {
+        for layer in &checkout.layers {
+            // repos/<hash>/checkouts/<commit>/layer
+            let (room, kind) = (layer.ancestors().nth(3), layer.ancestors().nth(2));
+            if let Some(room) = room.filter(|room| room.starts_with(&self.dir))
+                && kind.is_some_and(|kind| kind.ends_with("checkouts"))
+            {
+                let (mirror, commit) = (Mirror { dir: room.to_owned() }, &checkout.base_commit);
+                checkout::checkout(&self.git, &mirror, commit.as_deref()).await?;
+            } else if !layer.exists() {
+                let lost = format!("{} is gone", layer.display());
+                return Err(RepoError::Unavailable(lost));
+            }
+        }
+        Ok(())
     }
 
     /// Removes checkouts that no session uses: those whose trees are not among `in_use` and that
@@ -282,8 +306,7 @@ fn children(dir: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// Removes a tree unless it was handed out since. Renamed first, under the lock that those who
-/// hand it out take, so that nobody is given half of it.
+/// Removes a tree unless it was handed out since, under the lock that those who hand it out take.
 fn remove_if_idle(room: &Path, kind: &str, place: &Path, since: Timestamp) -> io::Result<()> {
     use std::os::unix::fs::MetadataExt;
 
@@ -297,8 +320,7 @@ fn remove_if_idle(room: &Path, kind: &str, place: &Path, since: Timestamp) -> io
     if touched.mtime() * 1_000_000 + touched.mtime_nsec() / 1000 >= since.as_micros() {
         return Ok(());
     }
-    let aside = place.with_file_name(format!("{name}.tmp-removed"));
-    fs::rename(place, &aside)?;
+    let removed = tree::remove(place);
     drop(lock);
-    fs::remove_dir_all(aside)
+    removed
 }

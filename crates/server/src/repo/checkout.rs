@@ -18,7 +18,7 @@ use super::{
     listing::Listing,
     lock,
     mirror::Mirror,
-    source::{Source, short_hash},
+    source::short_hash,
     tree::{self, Draft},
 };
 
@@ -46,7 +46,6 @@ pub(super) struct Prepared {
 pub(super) async fn checkout(
     git: &Git,
     mirror: &Mirror,
-    source: &Source,
     commit: Option<&str>,
 ) -> Result<Prepared, RepoError> {
     let name = commit.unwrap_or("unborn");
@@ -56,7 +55,8 @@ pub(super) async fn checkout(
     fs::create_dir_all(&room).map_err(at())?;
     // A lock for every 1/256 of all commits: enough to work side by side, and no file per commit.
     let _lock = lock::lock(&room.join(format!("{}.lock", &name[..2]))).await?;
-    if !tree::touch(&place).map_err(at())? {
+    if !(tree::touch(&place).map_err(at())? && tree::is_whole(&place).map_err(at())?) {
+        tree::remove(&place).map_err(at())?;
         tree::clear_unfinished(&place).map_err(at())?;
         let draft = Draft::new(&place).map_err(at())?;
         let work_tree = draft.path().join("layer").join(WORKSPACE);
@@ -69,14 +69,10 @@ pub(super) async fn checkout(
             fill.arg("--work-tree").arg(&work_tree);
             fill.args(["read-tree", "--reset", "-u", commit]).expect().await?;
         }
-        let url = match source {
-            Source::Local(_) => None,
-            Source::Remote(remote) => Some(remote.url.clone()),
-        };
         let (mirror, head) = (mirror.clone(), commit.map(str::to_owned));
         blocking(move || {
-            finish(draft.path(), &mirror, head.as_deref(), url.as_deref())?;
-            draft.finish()
+            finish(draft.path(), &mirror, head.as_deref())?;
+            tree::sync_later(draft.finish()?)
         })
         .await
         .map_err(at())?;
@@ -87,12 +83,7 @@ pub(super) async fn checkout(
 }
 
 /// Everything after git has written the files.
-fn finish(
-    draft: &Path,
-    mirror: &Mirror,
-    commit: Option<&str>,
-    url: Option<&str>,
-) -> io::Result<()> {
+fn finish(draft: &Path, mirror: &Mirror, commit: Option<&str>) -> io::Result<()> {
     let layer = draft.join("layer");
     let work_tree = layer.join(WORKSPACE);
     let dot_git = work_tree.join(".git");
@@ -110,8 +101,7 @@ fn finish(
             notices.push(format!("submodules are not fetched: {}", submodules.join(", ")));
         }
     }
-    let attributes = fs::read_to_string(work_tree.join(".gitattributes")).unwrap_or_default();
-    if attributes.contains("filter=lfs") {
+    if uses_lfs(&work_tree.join(".gitattributes")) {
         notices.push("files in Git LFS are left as pointers".to_owned());
     }
     for dir in
@@ -124,7 +114,8 @@ fn finish(
         None => "ref: refs/heads/main\n".to_owned(),
     };
     fs::write(dot_git.join("HEAD"), head)?;
-    fs::write(dot_git.join("config"), config(url, commit.is_some_and(|id| id.len() == 64)))?;
+    let sha256 = commit.is_some_and(|id| id.len() == 64);
+    fs::write(dot_git.join("config"), config(mirror.url().as_deref(), sha256))?;
     fs::write(dot_git.join("objects/info/alternates"), format!("{OBJECTS_INSIDE}\n"))?;
     // A mirror of a shallow clone lacks the same ancestors.
     let shallow = mirror.git_dir().join("shallow");
@@ -135,7 +126,16 @@ fn finish(
     if let Some(seconds) = times {
         tree::set_mtime(&index, seconds + PAST / 2)?;
     }
-    fs::write(draft.join("notices"), notices.join("\n"))
+    fs::write(draft.join("notices"), notices.join("\n"))?;
+    tree::sign(draft)
+}
+
+/// Whether an attributes file speaks of Git LFS. The file is a stranger's: it may be a link to
+/// anywhere, or endless.
+fn uses_lfs(attributes: &Path) -> bool {
+    let plain =
+        attributes.symlink_metadata().is_ok_and(|meta| meta.is_file() && meta.len() < 1 << 20);
+    plain && fs::read_to_string(attributes).is_ok_and(|text| text.contains("filter=lfs"))
 }
 
 fn config(url: Option<&str>, sha256: bool) -> String {
@@ -183,6 +183,7 @@ pub(super) async fn refs(
         }
         fs::write(dot_git.join("packed-refs"), packed)?;
         tree::settle(&layer, None)?;
+        tree::sync_unshared(&dot_git)?;
         draft.finish()
     })
     .await

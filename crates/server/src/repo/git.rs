@@ -286,14 +286,21 @@ async fn listen(stderr: Option<impl AsyncRead + Unpin>, progress: &mut Progress<
     said
 }
 
-/// The line that says why: git's `fatal:`, else the last one.
+/// The line that says why: git's `fatal:`, else the last one. Where git only says that the other
+/// side hung up, the line before is the other side's (or ssh's) reason.
 fn reason(said: &str, status: std::process::ExitStatus) -> String {
-    let lines = || said.lines().rev().map(str::trim).filter(|line| !line.is_empty());
-    lines()
-        .find(|line| line.starts_with("fatal:"))
-        .or_else(|| lines().find(|line| line.starts_with("error:")))
-        .or_else(|| lines().next())
-        .map_or_else(|| format!("git ended with {status}"), str::to_owned)
+    let lines = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>();
+    let last = |start: &str| lines.iter().rposition(|line| line.starts_with(start));
+    let said_last = || lines.len().checked_sub(1);
+    let Some(at) = last("fatal:").or_else(|| last("error:")).or_else(said_last) else {
+        return format!("git ended with {status}");
+    };
+    match lines[..at].last() {
+        Some(before) if lines[at].contains("Could not read from remote repository") => {
+            format!("{} {before}", lines[at])
+        }
+        _ => lines[at].to_owned(),
+    }
 }
 
 /// Takes `user:password@` out of every URL in a text.
@@ -320,6 +327,22 @@ pub(super) fn path(bytes: &[u8]) -> &Path {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_line_that_says_why_is_found() {
+        let failed = std::process::ExitStatus::default();
+        for (said, wanted) in [
+            ("warning: x\nfatal: no such thing\nhint: y\n", "fatal: no such thing"),
+            ("one\ntwo\n", "two"),
+            (
+                "Host key verification failed.\nfatal: Could not read from remote repository.\n\n\
+                 Please make sure you have the correct access rights\n",
+                "fatal: Could not read from remote repository. Host key verification failed.",
+            ),
+        ] {
+            assert_eq!(reason(said, failed), wanted);
+        }
+    }
 
     #[test]
     fn credentials_never_show() {

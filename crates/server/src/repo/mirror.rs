@@ -9,6 +9,7 @@ use std::{
 
 use super::{
     RepoError,
+    checkout::blocking,
     git::{Failure, Git, Invocation, Progress},
     listing::{Found, Listing},
     lock,
@@ -31,6 +32,38 @@ impl Mirror {
     /// Where the objects are that sessions borrow.
     pub(super) fn objects(&self) -> PathBuf {
         self.git_dir().join("objects")
+    }
+
+    /// The URL that sessions see as `origin`; none for a repository of this host.
+    pub(super) fn url(&self) -> Option<String> {
+        fs::read_to_string(self.dir.join("url")).ok()
+    }
+
+    /// Makes the room.
+    pub(super) fn open(dir: PathBuf, source: &Source) -> Result<Self, RepoError> {
+        let mirror = Self { dir };
+        if let Source::Remote(remote) = source
+            && mirror.url().as_ref() != Some(&remote.url)
+        {
+            mirror.write("url", &remote.url)?;
+        } else {
+            let made = fs::create_dir_all(&mirror.dir);
+            made.map_err(RepoError::at("making", &mirror.dir))?;
+        }
+        Ok(mirror)
+    }
+
+    /// Writes a small file whole or not at all.
+    fn write(&self, name: &str, text: &str) -> Result<(), RepoError> {
+        let place = self.dir.join(name);
+        let write = || {
+            fs::create_dir_all(&self.dir)?;
+            let draft = tempfile::NamedTempFile::new_in(&self.dir)?;
+            fs::write(draft.path(), text)?;
+            draft.persist(&place)?;
+            Ok(())
+        };
+        write().map_err(RepoError::at("writing", &place))
     }
 
     /// What the mirror is known to hold.
@@ -90,7 +123,7 @@ impl Mirror {
             self.clear_remains();
             self.fetch(git, source, &self.git_dir(), listing, progress).await?;
         }
-        self.remember(listing)?;
+        self.write("fetched", &listing.to_text())?;
         if let Found::Known { id, .. } = wanted
             && !self.has(git, id).await?
         {
@@ -123,17 +156,6 @@ impl Mirror {
         fetched == *listing || listing.ids().is_subset(&fetched.ids())
     }
 
-    fn remember(&self, listing: &Listing) -> Result<(), RepoError> {
-        let place = self.dir.join("fetched");
-        let write = || {
-            let draft = tempfile::NamedTempFile::new_in(&self.dir)?;
-            fs::write(draft.path(), listing.to_text())?;
-            draft.persist(&place)?;
-            Ok(())
-        };
-        write().map_err(RepoError::at("writing", &place))
-    }
-
     /// Makes the mirror under a temporary name and puts it in place when it is whole.
     async fn make(
         &self,
@@ -158,6 +180,9 @@ impl Mirror {
                 clone.arg(&local.common_dir).arg(draft.path());
                 let made = clone.run(progress).await?;
                 made.map_err(|failure| cannot_read(source, &failure))?;
+                // Git syncs what it packs, but not what it copies.
+                let objects = draft.path().join("objects");
+                blocking(move || tree::sync_unshared(&objects)).await.map_err(at())?;
             }
             _ => {
                 let format = if listing.is_sha256() { "sha256" } else { "sha1" };

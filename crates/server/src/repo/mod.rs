@@ -15,8 +15,10 @@
 //!   uncommitted/<session>-*/layer/ changed files of a local work tree, where asked for
 //! ```
 //!
-//! Every tree appears under its final name by one rename, after it is complete and on disk; a
-//! process killed halfway leaves only a temporary name, which the next one clears away.
+//! Every tree appears under its final name by one rename, when it is complete; a process killed
+//! halfway leaves only a temporary name, which the next one clears away. A machine that lost its
+//! power may have lost files of a tree that had not reached the disk: such a tree is known by
+//! having been made before the machine last started, and is made again.
 //!
 //! Git runs on the host only over data that the *owner* of this server named, with configuration
 //! of ours. Nothing that a sandbox can write to is ever given to the host's git: a session's diff

@@ -89,9 +89,8 @@ impl Draft {
         self.dir.path()
     }
 
-    /// Puts it in its place, durably: after a power cut it is there whole or not at all.
+    /// Puts it in its place.
     pub(super) fn finish(self) -> io::Result<PathBuf> {
-        rustix::fs::syncfs(fs::File::open(self.dir.path())?)?;
         match fs::rename(self.dir.path(), &self.place) {
             Ok(()) => {
                 // It has moved: there is nothing left to remove.
@@ -109,6 +108,60 @@ impl Draft {
             }
             Err(error) => Err(error),
         }
+    }
+}
+
+/// Notes in a tree which run of the machine it was made in, for [`is_whole`].
+pub(super) fn sign(dir: &Path) -> io::Result<()> {
+    fs::write(dir.join("boot"), boot()?)
+}
+
+/// Whether a tree is as it was made. After a power cut a file system may show a tree whose files
+/// are empty: one that was made before the machine last started counts only if it was on disk by
+/// then.
+pub(super) fn is_whole(dir: &Path) -> io::Result<bool> {
+    Ok(dir.join("durable").exists() || fs::read(dir.join("boot")).ok() == Some(boot()?))
+}
+
+/// Gets a tree to disk behind everybody's back. Waiting for it would be waiting for all that the
+/// machine has to write, thousands of files of ours or not.
+pub(super) fn sync_later(dir: PathBuf) -> io::Result<()> {
+    let sync = move || {
+        let synced = fs::File::open(&dir).and_then(|opened| Ok(rustix::fs::syncfs(opened)?));
+        if let Err(error) = synced.and_then(|()| fs::write(dir.join("durable"), "")) {
+            // It will be made again after the next start of the machine.
+            tracing::debug!(%error, dir = %dir.display(), "repo: not synced");
+        }
+    };
+    // A thread, as the runtime waits for its own when it ends, and this can take long.
+    std::thread::Builder::new().name("sync".to_owned()).spawn(sync).map(drop)
+}
+
+fn boot() -> io::Result<Vec<u8>> {
+    fs::read("/proc/sys/kernel/random/boot_id")
+}
+
+/// Gets files to disk that nobody else has a link to.
+pub(super) fn sync_unshared(dir: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let meta = entry.metadata()?;
+        if meta.is_dir() {
+            sync_unshared(&entry.path())?;
+        } else if meta.is_file() && meta.nlink() == 1 {
+            fs::File::open(entry.path())?.sync_data()?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes a tree that is in nobody's use.
+pub(super) fn remove(place: &Path) -> io::Result<()> {
+    let name = place.file_name().unwrap_or_default().display();
+    let aside = place.with_file_name(format!("{name}{UNFINISHED}removed"));
+    match fs::rename(place, &aside) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        other => other.and_then(|()| fs::remove_dir_all(aside)),
     }
 }
 

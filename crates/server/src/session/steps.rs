@@ -64,9 +64,12 @@ impl Actor {
     async fn checkout(&mut self) -> Result<Result<Option<Checkout>, String>, TickError> {
         let Some(source) = &self.session.settings.repository else { return Ok(Ok(None)) };
         if let Some(stored) = &self.session.checkout {
-            return Ok(serde_json::from_value(stored.clone())
-                .map(Some)
-                .map_err(|error| format!("the stored checkout cannot be read: {error}")));
+            let checkout: Checkout = match serde_json::from_value(stored.clone()) {
+                Ok(checkout) => checkout,
+                Err(error) => return Ok(Err(format!("the stored checkout cannot be read: {error}"))),
+            };
+            let restored = self.engine.repos.restore(&checkout).await;
+            return Ok(restored.map(|_| Some(checkout)).map_err(|error| error.to_string()));
         }
         let options = PrepareOptions::new(&self.session.name);
         let checkout = match self.engine.repos.prepare(source, &options, &mut |_| {}).await {
@@ -227,6 +230,10 @@ impl Actor {
             self.lose_execs().await?;
             self.set_phase(Phase::Resuming, None).await?;
             return Ok(Next::Again);
+        }
+        if let Err(reason) = self.checkout().await? {
+            self.notice(NoticeLevel::Error, "repository", reason).await?;
+            return Ok(Next::Wait(self.backoff()));
         }
         let Some(pausing) = self.engine.provider.pausing() else { return Ok(Next::Again) };
         match pausing.resume(&self.reference()).await {

@@ -254,6 +254,10 @@ async fn ssh_and_whatever_else_read_why_they_were_refused() {
     let way = Way::open().await;
     let said = way.say(b"SSH-2.0-OpenSSH_9.2p1\r\n").await;
     assert!(said.starts_with("SSH-2.0-rclaude\r\n") && said.contains(BLOCKED), "{said}");
+    let port = way.tcp.port().to_string();
+    let (_, said) =
+        run("ssh", &["-F/dev/null", "-oBatchMode=yes", "-p", &port, "x@127.0.0.1"], &[]).await;
+    assert!(said.contains("Received disconnect") && said.contains(BLOCKED), "{said}");
     let said = way.say(b"\x00\x00\x00\x08\x04\xd2\x16\x2f").await;
     assert!(said.contains(&format!("203.0.113.9:4444 {BLOCKED}")), "{said}");
     *way.meant.lock().unwrap() = "203.0.113.9:25".parse().unwrap();

@@ -3,5 +3,6 @@
 
 mod agent;
 mod contract;
+mod egress;
 mod gateway;
 mod repo;

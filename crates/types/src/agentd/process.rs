@@ -137,7 +137,7 @@ pub struct StdinAccepted {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SendSignal {
-    /// Number of the signal (1 to 64). KILL also reaches what left the group but not the session.
+    /// Number of the signal, one of those with a name (1 to 31). KILL also reaches what left the group but not the session.
     pub signal: i32,
 }
 

@@ -2,6 +2,7 @@ mod bytes;
 mod door;
 mod faults;
 mod metering;
+mod tls;
 
 use std::{
     future::Future,

@@ -1,0 +1,127 @@
+//! Moving what a process prints from its pipe into the journal.
+
+use std::{
+    fs::File,
+    future::pending,
+    io,
+    os::fd::{AsFd, OwnedFd},
+    rc::Rc,
+    time::Duration,
+};
+
+use rustix::{
+    io::{Errno, ioctl_fionread},
+    pipe::{SpliceFlags, splice},
+};
+use tokio::{io::unix::AsyncFd, sync::watch};
+
+use super::{Process, Registry, Stream};
+
+/// The most moved at once: what a pipe holds.
+const CHUNK: usize = 1024 * 1024;
+
+/// How long to wait before trying a full disk again.
+const FULL_DISK_PAUSE: Duration = Duration::from_millis(250);
+
+/// Runs until the last writer has closed the pipe.
+pub(super) async fn pump(
+    process: Rc<Process>,
+    registry: Rc<Registry>,
+    stream: Stream,
+    pipe: AsyncFd<OwnedFd>,
+    file: File,
+) {
+    let mut changes = process.changed.subscribe();
+    let mut pump = Pump { process: &process, stream, file };
+    let mut drained = false;
+    loop {
+        tokio::select! {
+            biased;
+            () = ended(&process, &mut changes), if !drained => {
+                pump.drain(pipe.get_ref()).await;
+                drained = true;
+                settle(&process, &registry);
+            }
+            ready = pipe.readable() => {
+                let Ok(mut ready) = ready else { break };
+                match ready.try_io(|pipe| pump.step(pipe.get_ref())) {
+                    Ok(Ok(0)) => break,
+                    Ok(Ok(_)) | Err(_) => {}
+                    Ok(Err(error)) if pump.is_full(&error) => pump.wait_for_room().await,
+                    Ok(Err(_)) => break,
+                }
+            }
+        }
+    }
+    if !drained {
+        settle(&process, &registry);
+    }
+}
+
+/// One pipe has nothing more from before the end.
+fn settle(process: &Rc<Process>, registry: &Registry) {
+    process.undrained.set(process.undrained.get().saturating_sub(1));
+    process.finish_if_over(registry);
+}
+
+/// Waits until the kernel has said that the process ended.
+async fn ended(process: &Process, changes: &mut watch::Receiver<()>) {
+    while process.ended.get().is_none() {
+        if changes.changed().await.is_err() {
+            // The sender is in `process`, so this cannot be; and if so, nothing will change.
+            pending::<()>().await;
+        }
+    }
+}
+
+struct Pump<'a> {
+    process: &'a Process,
+    stream: Stream,
+    file: File,
+}
+
+impl Pump<'_> {
+    /// Moves what is there now; 0 at the pipe's end.
+    fn step(&mut self, pipe: &OwnedFd) -> io::Result<usize> {
+        let count = self.process.bytes(self.stream);
+        let mut offset = count.get();
+        let flags = SpliceFlags::NONBLOCK | SpliceFlags::MOVE;
+        let file = self.file.as_fd();
+        let moved = rustix::io::retry_on_intr(|| {
+            splice(pipe, None, file, Some(&mut offset), CHUNK, flags)
+        })?;
+        if moved > 0 {
+            count.set(count.get() + moved as u64);
+            self.process.journal_full.set(false);
+            self.process.touch();
+        }
+        Ok(moved)
+    }
+
+    /// Moves all that the process had written when it ended. What processes it left behind write
+    /// meanwhile does not prolong it.
+    async fn drain(&mut self, pipe: &OwnedFd) {
+        let mut left = ioctl_fionread(pipe).unwrap_or(0);
+        while left > 0 {
+            match self.step(pipe) {
+                Ok(0) => return,
+                Ok(moved) => left = left.saturating_sub(moved as u64),
+                Err(error) if self.is_full(&error) => self.wait_for_room().await,
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn is_full(&self, error: &io::Error) -> bool {
+        let full = [Errno::NOSPC, Errno::DQUOT, Errno::FBIG];
+        let is_full = full.iter().any(|it| error.raw_os_error() == Some(it.raw_os_error()));
+        if is_full && !self.process.journal_full.replace(true) {
+            self.process.touch();
+        }
+        is_full
+    }
+
+    async fn wait_for_room(&self) {
+        tokio::time::sleep(FULL_DISK_PAUSE).await;
+    }
+}

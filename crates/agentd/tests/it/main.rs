@@ -1,0 +1,11 @@
+//! The daemon as it is built, over its real socket, spoken to by the server's client.
+//!
+//! Not as PID 1 but where a test says so; as root it uses the user `agent` for everything, as
+//! anybody else that user is whoever runs the tests.
+
+mod door;
+mod files;
+mod harness;
+mod output;
+mod pid_one;
+mod processes;

@@ -1,0 +1,114 @@
+//! Killed at any point, everything is found again.
+
+use std::{fs, path::Path, time::Duration};
+
+use rclaude_sandbox::provider::{Observed, Outbound as _, Pausing as _, SandboxProvider as _};
+
+use crate::rig::{Rig, kill, spec, supervisor_of};
+
+#[tokio::test]
+async fn a_killed_daemon_means_stopped_and_resuming_keeps_files() {
+    let rig = Rig::new().await;
+    let sandbox = rig.sandbox().await;
+    rig.sh(&sandbox, "echo kept > file").await;
+    kill(rig.first_process(&sandbox)).await;
+    assert_eq!(rig.provider.inspect(&sandbox).await.unwrap(), Observed::Stopped);
+    rig.provider.resume(&sandbox).await.unwrap();
+    assert_eq!(rig.sh(&sandbox, "cat file").await.out, "kept");
+    rig.provider.destroy(&sandbox).await.unwrap();
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn sandboxes_outlive_their_supervisor_and_the_next_one_finds_them() {
+    let rig = Rig::new().await;
+    let sandbox = rig.sandbox().await;
+    kill(supervisor_of(&rig.path())).await;
+    assert_eq!(rig.provider.inspect(&sandbox).await.unwrap(), Observed::Running);
+    assert_eq!(rig.sh(&sandbox, "echo alive").await.out, "alive");
+
+    let later = rig.reopened().await;
+    assert_eq!(later.list().await.unwrap().len(), 1);
+    let sockets = later.sockets(&sandbox).await.unwrap();
+    let dialled = tokio::spawn({
+        let line = "exec 3<>/dev/tcp/203.0.113.7/4444; head -c 2 <&3";
+        let stream = rig.order(&sandbox, 1000, &["bash", "-c", line]);
+        stream
+    });
+    let (mut connection, _) = sockets.tcp[0].accept().await.unwrap();
+    tokio::io::AsyncWriteExt::write_all(&mut connection, b"hi").await.unwrap();
+    assert_eq!(dialled.await.unwrap().out, "hi");
+
+    later.destroy(&sandbox).await.unwrap();
+    assert_eq!(later.inspect(&sandbox).await.unwrap(), Observed::Absent);
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn a_half_made_sandbox_is_listed_and_can_be_completed_or_removed() {
+    let rig = Rig::new().await;
+    let (first, second) = (spec(), spec());
+    for spec in [&first, &second] {
+        let dir = rig.path().join("sandboxes").join(spec.id.as_str());
+        fs::create_dir_all(dir.join("upper/left-over")).unwrap();
+    }
+    assert_eq!(rig.provider.list().await.unwrap().len(), 2);
+    let unfinished = rig.provider.find(&second.id).await.unwrap().unwrap();
+    assert_eq!(rig.provider.inspect(&unfinished).await.unwrap(), Observed::Stopped);
+    assert!(rig.provider.resume(&unfinished).await.is_err());
+    rig.provider.destroy(&unfinished).await.unwrap();
+    let sandbox = rig.provider.create(&first).await.unwrap();
+    assert_eq!(
+        rig.sh(&sandbox, "ls -d /left-over 2>/dev/null || echo none").await.out.lines().last(),
+        Some("none")
+    );
+    rig.provider.destroy(&sandbox).await.unwrap();
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn a_recycled_process_id_is_not_taken_for_the_sandbox() {
+    let rig = Rig::new().await;
+    let sandbox = rig.sandbox().await;
+    let state = rig.path().join("sandboxes").join(&sandbox.0).join("state.json");
+    rig.provider.pause(&sandbox).await.unwrap();
+    let text = fs::read_to_string(&state).unwrap();
+    let mut value: serde_json::Value = serde_json::from_str(&text).unwrap();
+    value["process"]["pid"] = std::process::id().into();
+    fs::write(&state, value.to_string()).unwrap();
+    rig.provider.release_supervisor().await.unwrap();
+    assert_eq!(rig.provider.inspect(&sandbox).await.unwrap(), Observed::Stopped);
+    rig.provider.destroy(&sandbox).await.unwrap();
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn two_servers_starting_a_supervisor_get_one() {
+    let rig = Rig::new().await;
+    let other = rig.reopened().await;
+    let (one, two) = (spec(), spec());
+    let (one, two) = tokio::join!(rig.provider.create(&one), other.create(&two));
+    rig.provider.destroy(&one.unwrap()).await.unwrap();
+    rig.provider.destroy(&two.unwrap()).await.unwrap();
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn nothing_is_left_of_an_engine_that_was_used_up() {
+    let rig = Rig::new().await;
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    let sandbox = rig.sandbox().await;
+    rig.sh(&sandbox, "mkdir -m 0 closed; ln -s /etc link; sleep 1000 >/dev/null 2>&1 &").await;
+    let dir = rig.path();
+    assert_eq!(fs::read_to_string("/proc/self/mountinfo").unwrap(), mounts);
+    rig.provider.destroy(&sandbox).await.unwrap();
+    let supervisor = supervisor_of(&dir);
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/leak-check.sh");
+    rig.provider.release_supervisor().await.unwrap();
+    while Path::new(&format!("/proc/{supervisor}/root")).exists() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let found = std::process::Command::new(script).arg(&dir).output().unwrap();
+    assert!(found.status.success(), "{}", String::from_utf8_lossy(&found.stdout));
+    rig.finish().await;
+}
