@@ -20,7 +20,7 @@ use super::{
 };
 
 /// No request takes the supervisor longer, but for the ones in front of it.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// How often, and how long after each other, it is tried to reach a supervisor.
 const ATTEMPTS: u32 = 200;
 const PAUSE: Duration = Duration::from_millis(10);

@@ -17,7 +17,7 @@ const LITTLE_MEMORY: u64 = 2 << 20;
 /// Looks at the host, for an engine in `dir` (which need not exist yet).
 pub fn checks(dir: &Path) -> Vec<HostCheck> {
     // What is asked about a directory that is yet to be made is asked about where it will be.
-    let place = dir.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
+    let place = dir.ancestors().find(|path| path.exists()).unwrap_or_else(|| Path::new("/"));
     vec![
         privilege(),
         user_namespaces(),
@@ -137,16 +137,12 @@ fn seccomp() -> HostCheck {
 
 fn landlock() -> HostCheck {
     const NAME: &str = "Landlock";
-    match sys::landlock_version() {
-        Some(version) => {
-            let detail = format!("version {version}; programs in sandboxes can confine themselves");
-            check(NAME, HostCheckLevel::Ok, detail)
-        }
-        None => {
-            let detail = "not there; programs in sandboxes cannot confine themselves further";
-            check(NAME, HostCheckLevel::Weaker, detail).fix("boot with lsm=landlock,…")
-        }
+    if let Some(version) = sys::landlock_version() {
+        let detail = format!("version {version}; programs in sandboxes can confine themselves");
+        return check(NAME, HostCheckLevel::Ok, detail);
     }
+    let detail = "not there; programs in sandboxes cannot confine themselves further";
+    check(NAME, HostCheckLevel::Weaker, detail).fix("boot with lsm=landlock,…")
 }
 
 fn redirection() -> HostCheck {

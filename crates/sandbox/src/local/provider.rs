@@ -281,7 +281,7 @@ impl Inner {
             system: template.system.clone(),
             layers: spec.layers.clone(),
             binds: spec.binds.clone(),
-            resources: spec.resources.clone(),
+            resources: spec.resources,
             agentd: self.agentd.clone(),
             token: Secret(spec.bootstrap.token.clone()),
             allow_root: spec.allow_root,

@@ -104,7 +104,7 @@ mod tests {
         }
         let closed = top.join("closed");
         fs::create_dir_all(closed.join("in")).unwrap();
-        fs::set_permissions(&closed, fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(&closed, fs::Permissions::from_mode(0o0)).unwrap();
         remove_tree(&top).unwrap();
         assert!(!top.exists());
         assert!(kept.exists());

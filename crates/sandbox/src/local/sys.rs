@@ -95,7 +95,7 @@ pub(super) fn mount_setattr(
         attr_set: set | if idmap.is_some() { libc::MOUNT_ATTR_IDMAP } else { 0 },
         attr_clr: 0,
         propagation: 0,
-        userns_fd: idmap.map_or(0, |fd| fd.as_raw_fd() as u64),
+        userns_fd: idmap.map_or(0, |fd| u64::from(fd.as_raw_fd().cast_unsigned())),
     };
     let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
     // SAFETY: both pointers are valid for the call and the size is the structure's.
@@ -109,14 +109,19 @@ pub(super) fn mount_setattr(
             size_of::<libc::mount_attr>(),
         )
     };
-    check(result as libc::c_int)
+    check(result)
 }
 
 /// Replaces this process with the program behind `program`.
-pub(super) fn exec(program: BorrowedFd<'_>, name: &CStr, environment: &[&CStr]) -> io::Error {
-    let arguments = [name.as_ptr(), std::ptr::null()];
-    let mut variables: Vec<_> = environment.iter().map(|entry| entry.as_ptr()).collect();
-    variables.push(std::ptr::null());
+pub(super) fn exec(
+    program: BorrowedFd<'_>,
+    arguments: &[&CStr],
+    environment: &[&CStr],
+) -> io::Error {
+    let pointers = |list: &[&CStr]| -> Vec<_> {
+        list.iter().map(|entry| entry.as_ptr()).chain([std::ptr::null()]).collect()
+    };
+    let (arguments, variables) = (pointers(arguments), pointers(environment));
     // SAFETY: both lists end in null and their strings live until the call returns, if it does.
     unsafe {
         libc::syscall(
@@ -152,7 +157,7 @@ pub(super) fn close_from_on_exec(first: u32) -> io::Result<()> {
     // SAFETY: only marks descriptors; nothing is closed under anybody's feet.
     let result =
         unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
-    check(result as libc::c_int)
+    check(result)
 }
 
 /// Takes capability `number` out of the bounding set.
@@ -173,10 +178,10 @@ pub(super) fn become_user(user: u32, with_groups: bool) -> io::Result<()> {
     // the calling thread, which is the only one.
     unsafe {
         if with_groups {
-            check(libc::syscall(libc::SYS_setgroups, 0, std::ptr::null::<u32>()) as i32)?;
+            check(libc::syscall(libc::SYS_setgroups, 0, std::ptr::null::<u32>()))?;
         }
-        check(libc::syscall(libc::SYS_setresgid, user, user, user) as i32)?;
-        check(libc::syscall(libc::SYS_setresuid, user, user, user) as i32)
+        check(libc::syscall(libc::SYS_setresgid, user, user, user))?;
+        check(libc::syscall(libc::SYS_setresuid, user, user, user))
     }
 }
 
@@ -186,8 +191,8 @@ pub(super) fn limit(resource: rustix::process::Resource, soft: u64, hard: u64) -
     Ok(rustix::process::setrlimit(resource, limit)?)
 }
 
-fn check(result: libc::c_int) -> io::Result<()> {
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+fn check(result: impl Into<i64>) -> io::Result<()> {
+    if result.into() < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// Tries something in a process of its own, which may enter namespaces and mount without trace.

@@ -30,11 +30,11 @@ async fn sandboxes_outlive_their_supervisor_and_the_next_one_finds_them() {
     let later = rig.reopened().await;
     assert_eq!(later.list().await.unwrap().len(), 1);
     let sockets = later.sockets(&sandbox).await.unwrap();
-    let dialled = tokio::spawn({
-        let line = "exec 3<>/dev/tcp/203.0.113.7/4444; head -c 2 <&3";
-        let stream = rig.order(&sandbox, 1000, &["bash", "-c", line]);
-        stream
-    });
+    let dialled = rig.begin(
+        &sandbox,
+        1000,
+        &["bash", "-c", "exec 3<>/dev/tcp/203.0.113.7/4444; head -c 2 <&3"],
+    );
     let (mut connection, _) = sockets.tcp[0].accept().await.unwrap();
     tokio::io::AsyncWriteExt::write_all(&mut connection, b"hi").await.unwrap();
     assert_eq!(dialled.await.unwrap().out, "hi");

@@ -14,7 +14,9 @@ async fn a_sandbox_runs_commands_as_the_agent_and_leaves_nothing() {
     let outcome = rig.sh(&sandbox, "id -u; id -gn; pwd; ls -d /home/*").await;
     assert_eq!(outcome.out, "1000\nagent\n/workspace\n/home/agent");
     assert_eq!(rig.provider.inspect(&sandbox).await.unwrap(), Observed::Running);
+    assert_ne!(crate::rig::cgroups_of(&sandbox.0), 0);
     rig.provider.destroy(&sandbox).await.unwrap();
+    assert_eq!(crate::rig::cgroups_of(&sandbox.0), 0);
     assert_eq!(rig.provider.inspect(&sandbox).await.unwrap(), Observed::Absent);
     rig.provider.destroy(&sandbox).await.unwrap();
     rig.finish().await;
@@ -119,6 +121,7 @@ async fn what_cannot_be_is_refused_with_a_reason() {
     let gone = SandboxSpec { layers: vec!["/no/such/layer".into()], ..spec() };
     let error = rig.provider.create(&gone).await.unwrap_err();
     assert!(matches!(&error.class, ErrorClass::Rejected(text) if text.contains("/no/such/layer")));
+    assert_eq!(crate::rig::cgroups_of(gone.id.as_str()), 0, "a failed start leaves no cgroup");
     rig.provider.destroy(&SandboxRef(gone.id.to_string())).await.unwrap();
 
     let nobody = SandboxRef("sbx_x".to_owned());

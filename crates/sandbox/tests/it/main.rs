@@ -1,6 +1,7 @@
 //! The local engine against the real kernel: sandboxes are made, attacked, killed and removed.
 
 mod crash;
+mod daemon;
 mod doctor;
 mod escape;
 mod life;

@@ -17,7 +17,7 @@ async fn connections_arrive_with_the_address_they_were_meant_for() {
         [("203.0.113.7", 4444, 0), ("100.64.0.1", 80, 0), ("2001:db8::7", 443, 1)]
     {
         let line = format!("exec 3<>/dev/tcp/{host}/{port}; echo hello >&3; head -c 2 <&3");
-        let dialled = tokio::spawn(rig.order(&sandbox, 1000, &["bash", "-c", &line]));
+        let dialled = rig.begin(&sandbox, 1000, &["bash", "-c", &line]);
         let (mut connection, _) = sockets.tcp[listener].accept().await.unwrap();
         let meant = original_destination(&connection).unwrap();
         assert_eq!((meant.ip().to_string(), meant.port()), (host.to_owned(), port));
@@ -36,7 +36,7 @@ async fn a_connection_made_while_the_server_is_away_waits() {
     let rig = Rig::new().await;
     let sandbox = rig.sandbox().await;
     let line = "exec 3<>/dev/tcp/198.51.100.1/9999; head -c 4 <&3";
-    let dialled = tokio::spawn(rig.order(&sandbox, 1000, &["bash", "-c", line]));
+    let dialled = rig.begin(&sandbox, 1000, &["bash", "-c", line]);
     tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     let later = rig.reopened().await;
     let sockets = later.sockets(&sandbox).await.unwrap();
@@ -55,7 +55,7 @@ async fn questions_of_names_arrive_and_answers_return_from_the_address_that_was_
     for server in ["100.64.0.2", "8.8.8.8"] {
         // A connected socket takes answers only from where it asked.
         let line = format!("exec 3<>/dev/udp/{server}/53; echo question >&3; head -n 1 <&3");
-        let asked = tokio::spawn(rig.order(&sandbox, 1000, &["bash", "-c", &line]));
+        let asked = rig.begin(&sandbox, 1000, &["bash", "-c", &line]);
         let mut question = [0; 64];
         let receiving = sockets.dns.iter().map(|socket| {
             Box::pin(async move {

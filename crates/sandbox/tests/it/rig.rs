@@ -1,4 +1,5 @@
 //! An engine of its own for each test, and how to give orders inside a sandbox.
+#![expect(clippy::unwrap_used, reason = "what breaks here breaks the test that called")]
 
 use std::path::{Path, PathBuf};
 
@@ -66,8 +67,7 @@ impl Rig {
         self.order(sandbox, uid, argv).await
     }
 
-    /// The same, to be awaited elsewhere.
-    pub(crate) fn order(
+    fn order(
         &self,
         sandbox: &SandboxRef,
         uid: u32,
@@ -87,6 +87,17 @@ impl Rig {
                 out: value["out"].as_str().unwrap().trim_end().to_owned(),
             }
         }
+    }
+
+    /// The same, begun now.
+    #[expect(clippy::disallowed_methods, reason = "the test waits for it")]
+    pub(crate) fn begin(
+        &self,
+        sandbox: &SandboxRef,
+        uid: u32,
+        argv: &[&str],
+    ) -> tokio::task::JoinHandle<Outcome> {
+        tokio::spawn(self.order(sandbox, uid, argv))
     }
 
     /// The sandbox's first process, as the host numbers it.
@@ -149,4 +160,11 @@ pub(crate) async fn kill(pid: i32) {
     {
         tokio::time::sleep(std::time::Duration::from_millis(2)).await;
     }
+}
+
+/// How many cgroups there are for a sandbox, in all hierarchies.
+pub(crate) fn cgroups_of(sandbox: &str) -> usize {
+    let find = ["/sys/fs/cgroup", "-type", "d", "-name", sandbox];
+    let found = std::process::Command::new("find").args(find).output().unwrap();
+    String::from_utf8(found.stdout).unwrap().lines().count()
 }

@@ -51,14 +51,15 @@ async fn a_user_without_privilege_gets_sandboxes_too() {
         ("mount=/mnt", "1"),
         ("unshare_user", "1"),
         ("open_read=/etc/shadow", "2"),
-        ("open_write=/proc/1/exe", "30"),
+        // The daemon's file belongs to the same user here; it may not be opened all the same.
+        ("open_write=/proc/1/exe", "13"),
         ("create=/usr/x", "30"),
     ] {
         assert_eq!(rig.attempt(&sandbox, 1000, what).await, error, "{what}");
     }
     let sockets = rig.provider.sockets(&sandbox).await.unwrap();
     let line = "exec 3<>/dev/tcp/203.0.113.7/4444; head -c 2 <&3";
-    let dialled = tokio::spawn(rig.order(&sandbox, 1000, &["bash", "-c", line]));
+    let dialled = rig.begin(&sandbox, 1000, &["bash", "-c", line]);
     let (mut connection, _) = sockets.tcp[0].accept().await.unwrap();
     connection.write_all(b"hi").await.unwrap();
     assert_eq!(dialled.await.unwrap().out, "hi");

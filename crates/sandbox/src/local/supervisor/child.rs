@@ -64,14 +64,16 @@ const PROC_HIDDEN: [&str; 8] = [
 
 /// Numbers of the descriptors the daemon inherits.
 const LISTENER: i32 = 3;
-const SETTINGS: i32 = 4;
+const TOKEN: i32 = 4;
+
+/// From the directory under a fresh mount into that mount.
+const SCAFFOLD_REENTERED: &str = "../base";
 
 /// What a child needs, all of it opened or made by the supervisor before the clone.
 #[derive(Debug)]
 pub(super) struct Plan<'a> {
     pub mapping: Mapping,
     pub tasks: Vec<fs::File>,
-    pub base: &'a Path,
     /// The sandbox's directory, holding `upper` and `work`.
     pub disk: OwnedFd,
     /// Lower layers, uppermost first.
@@ -82,7 +84,8 @@ pub(super) struct Plan<'a> {
     pub hostname: String,
     pub memory_mib: u32,
     pub listener: OwnedFd,
-    pub settings: OwnedFd,
+    pub token: OwnedFd,
+    pub allow_root: bool,
     pub null: OwnedFd,
     pub log: OwnedFd,
     pub agentd: OwnedFd,
@@ -135,7 +138,9 @@ fn run(mut plan: Plan<'_>) -> Result<Infallible, Failure> {
     let agentd = hand_over(&plan).during("hand over descriptors")?;
     drop_privileges(plan.filters)?;
     let environment = [c"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"];
-    Err(Failure::io("start the daemon", &sys::exec(agentd.as_fd(), c"agentd", &environment)))
+    let arguments: &[_] =
+        if plan.allow_root { &[c"agentd", c"--allow-root"] } else { &[c"agentd"] };
+    Err(Failure::io("start the daemon", &sys::exec(agentd.as_fd(), arguments, &environment)))
 }
 
 /// Puts the layers together and makes the result the root, with the old root still on top of it,
@@ -144,8 +149,10 @@ fn change_root(plan: &Plan<'_>) -> Result<(), Failure> {
     let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
     mount_change("/", private).during("make mounts private")?;
     let flags = MountFlags::NOSUID | MountFlags::NODEV;
-    mount("tmpfs", plan.base, "tmpfs", flags, c"mode=755,size=1m").during("mount the scaffold")?;
-    std::env::set_current_dir(plan.base).during("enter the scaffold")?;
+    // The supervisor stands in an empty directory of its scaffold. It is never called by its full
+    // path: directories above it may be closed to the user we are now.
+    mount("tmpfs", ".", "tmpfs", flags, c"mode=755,size=1m").during("mount the scaffold")?;
+    std::env::set_current_dir(SCAFFOLD_REENTERED).during("enter the scaffold")?;
     attach(&plan.disk, Path::new("disk")).during("attach the writable disk")?;
     // Short relative names: all options together must fit a page.
     let mut options = String::from("userxattr,upperdir=disk/upper,workdir=disk/work,lowerdir=");
@@ -230,17 +237,15 @@ fn set_limits() -> io::Result<()> {
     sys::limit(Resource::Nofile, most.min(1 << 16), most)
 }
 
-/// Arranges descriptors: 0 to 2 say nothing and log, 3 listens, 4 has the settings; all others
+/// Arranges descriptors: 0 to 2 say nothing and log, 3 listens, 4 has the token; all others
 /// close at exec.
 fn hand_over(plan: &Plan<'_>) -> io::Result<OwnedFd> {
     // Out of the way first: any of them may be sitting on a number that is about to be taken.
     let clear = |fd| sys::move_above(fd, 16);
     let [null, log] = [clear(&plan.null)?, clear(&plan.log)?];
-    let [listener, settings] = [clear(&plan.listener)?, clear(&plan.settings)?];
+    let [listener, token] = [clear(&plan.listener)?, clear(&plan.token)?];
     let agentd = clear(&plan.agentd)?;
-    for (fd, number) in
-        [(&null, 0), (&log, 1), (&log, 2), (&listener, LISTENER), (&settings, SETTINGS)]
-    {
+    for (fd, number) in [(&null, 0), (&log, 1), (&log, 2), (&listener, LISTENER), (&token, TOKEN)] {
         sys::inherit_as(fd.as_fd(), number)?;
     }
     sys::close_from_on_exec(5)?;

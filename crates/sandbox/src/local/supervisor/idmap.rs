@@ -8,7 +8,7 @@
 //! user, and in the sandbox it is the agent.
 
 use std::{
-    collections::HashMap,
+    collections::hash_map::{Entry, HashMap},
     fs::{self, File},
     io::{self, Read as _},
     os::fd::{AsFd as _, BorrowedFd, OwnedFd},
@@ -70,10 +70,11 @@ pub(super) struct IdMaps(HashMap<u32, OwnedFd>);
 impl IdMaps {
     /// The user namespace with a slot's tables.
     pub(super) fn of(&mut self, slot: u32) -> io::Result<BorrowedFd<'_>> {
-        if !self.0.contains_key(&slot) {
-            self.0.insert(slot, make(Mapping::Slot(slot))?);
-        }
-        Ok(self.0[&slot].as_fd())
+        let namespace: &OwnedFd = match self.0.entry(slot) {
+            Entry::Occupied(made) => made.into_mut(),
+            Entry::Vacant(free) => free.insert(make(Mapping::Slot(slot))?),
+        };
+        Ok(namespace.as_fd())
     }
 }
 

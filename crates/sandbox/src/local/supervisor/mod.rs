@@ -51,7 +51,7 @@ use super::{
 
 /// How long a supervisor without sandboxes waits for a request before it leaves; the server
 /// starts another when it needs one.
-const IDLE: Duration = Duration::from_secs(600);
+const IDLE: Duration = Duration::from_mins(10);
 /// How often it looks whether it is still of use.
 const LOOK_AROUND: Timespec = Timespec { tv_sec: 5, tv_nsec: 0 };
 /// How long a client may take to say what it wants.
@@ -83,7 +83,6 @@ pub fn run_supervisor(dir: &Path) -> io::Result<()> {
     for (fd, number) in [(&supervisor.null, 0), (&supervisor.log, 1), (&supervisor.log, 2)] {
         sys::inherit_as(fd.as_fd(), number)?;
     }
-    std::env::set_current_dir("/")?;
     let result = supervisor.serve();
     drop(lock);
     result
@@ -192,6 +191,13 @@ impl Supervisor {
             }
             let deserted = self.directory.metadata()?.nlink() == 0;
             let idle = self.sandboxes.is_empty() && last_request.elapsed() > IDLE;
+            if deserted {
+                // Their disks are gone, and nobody could name them any more.
+                for sandbox in self.sandboxes.values() {
+                    sandbox.kill_and_reap();
+                    let _ = sandbox.state.cgroups.remove();
+                }
+            }
             if deserted || idle {
                 self.hierarchies.remove_group();
                 return Ok(());

@@ -76,8 +76,6 @@ fn mounts() -> io::Result<Vec<(PathBuf, String)>> {
 /// itself, put up theirs.
 #[derive(Debug)]
 pub(super) struct Scaffold {
-    /// An empty directory to mount on.
-    pub base: PathBuf,
     devices: PathBuf,
 }
 
@@ -86,8 +84,9 @@ impl Scaffold {
     pub(super) fn build(at: &Path) -> io::Result<Self> {
         let flags = MountFlags::NOSUID | MountFlags::NODEV;
         mount("tmpfs", at, "tmpfs", flags, c"mode=755,size=1m")?;
-        let scaffold = Self { base: at.join("base"), devices: at.join("dev") };
-        fs::create_dir(&scaffold.base)?;
+        let scaffold = Self { devices: at.join("dev") };
+        // Where children find themselves: an empty directory to mount on.
+        fs::create_dir(at.join("base"))?;
         fs::create_dir(&scaffold.devices)?;
         mount("tmpfs", &scaffold.devices, "tmpfs", MountFlags::NOSUID, c"mode=755,size=64k")?;
         for name in DEVICES {
@@ -107,6 +106,7 @@ impl Scaffold {
         ] {
             symlink(target, scaffold.devices.join(name))?;
         }
+        std::env::set_current_dir(at.join("base"))?;
         Ok(scaffold)
     }
 

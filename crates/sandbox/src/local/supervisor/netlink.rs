@@ -101,7 +101,7 @@ fn ruleset(family: i32, port: u16) -> Vec<Message> {
 fn batch_mark(kind: u16) -> Message {
     let mut mark = Message::new(kind, REQUEST);
     // struct nfgenmsg: family, version, the subsystem in network order.
-    mark.bytes(&[0, 0, 0, NF_TABLES as u8]);
+    mark.bytes(&[0, 0, 0, NF_TABLES.to_be_bytes()[1]]);
     mark
 }
 
@@ -191,7 +191,7 @@ impl Message {
         .compare(false, &[protocol])
     }
 
-    /// Not to 127.0.0.0/8 or ::1.
+    /// Not to `127.0.0.0/8` or `::1`.
     fn not_to_itself(&mut self, family: i32) -> &mut Self {
         const NETWORK_HEADER: u32 = 1;
         if family == libc::AF_INET {

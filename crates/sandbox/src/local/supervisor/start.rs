@@ -15,6 +15,7 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 use super::{
     super::{
+        cgroup::Placement,
         layout::{AGENTD_SOCKET, SandboxDir},
         protocol::{Failure, FailureClass, While as _},
         record::{self, ProcessIdentity, StoredSpec, StoredState},
@@ -42,10 +43,27 @@ impl Supervisor {
         let mapping = self.free_mapping()?;
         let placement =
             self.hierarchies.make(id, &spec.resources).during("make the sandbox's cgroups")?;
+        let started = self.start_in(placement.clone(), id, &dir, &spec, mapping);
+        if started.is_err() {
+            // Nothing runs in them. The next attempt makes them anew.
+            let _ = placement.remove();
+        }
+        started
+    }
+
+    /// Starts it in its cgroups.
+    fn start_in(
+        &mut self,
+        placement: Placement,
+        id: &SandboxId,
+        dir: &SandboxDir,
+        spec: &StoredSpec,
+        mapping: Mapping,
+    ) -> Result<Sandbox, Failure> {
         let entrance = placement.entrance().during("open the sandbox's cgroups")?;
         let (release, mut go) = io::pipe().during("make a pipe")?;
         let (mut complaints, complaint) = io::pipe().during("make a pipe")?;
-        let plan = Plan { tasks: entrance.tasks, release, ..self.plan(id, &dir, &spec, mapping)? };
+        let plan = Plan { tasks: entrance.tasks, release, ..self.plan(id, dir, spec, mapping)? };
 
         let namespaces = libc::CLONE_NEWUSER
             | libc::CLONE_NEWNS
@@ -81,14 +99,12 @@ impl Supervisor {
             own: true,
             sockets: None,
         };
-        let started = self.bring_up(&dir, mapping, &mut sandbox, &mut go, &mut complaints);
+        let started = self.bring_up(dir, mapping, &mut sandbox, &mut go, &mut complaints);
         match started {
             Ok(()) => Ok(sandbox),
             Err(failure) => {
                 drop(go);
                 sandbox.kill_and_reap();
-                // What is left of it goes with the directory, or is used by the next attempt.
-                let _ = sandbox.state.cgroups.remove();
                 Err(failure)
             }
         }
@@ -134,10 +150,9 @@ impl Supervisor {
         mapping: Mapping,
     ) -> Result<Plan<'_>, Failure> {
         let listener = listen(dir.path()).during("listen for the daemon")?;
-        let (settings, mut writer) = io::pipe().during("make a pipe")?;
-        let text = serde_json::json!({ "token": spec.token, "allow_root": spec.allow_root });
+        let (token, mut writer) = io::pipe().during("make a pipe")?;
         // Fits the pipe's buffer: nobody reads yet.
-        writer.write_all(text.to_string().as_bytes()).during("write the daemon's settings")?;
+        writer.write_all(spec.token.0.as_bytes()).during("write the daemon's token")?;
         drop(writer);
         let agentd = mounts::readable(&spec.agentd, None).during("open the daemon")?;
         let idmap = match mapping {
@@ -168,7 +183,6 @@ impl Supervisor {
         Ok(Plan {
             mapping,
             tasks: Vec::new(),
-            base: &self.scaffold.base,
             disk,
             layers,
             devices: self.scaffold.devices().during("make /dev")?,
@@ -176,7 +190,8 @@ impl Supervisor {
             hostname: hostname(id),
             memory_mib: spec.resources.memory_mib,
             listener,
-            settings: settings.into(),
+            token: token.into(),
+            allow_root: spec.allow_root,
             null: duplicate(&self.null)?,
             log: duplicate(&self.log)?,
             agentd,
