@@ -3,4 +3,6 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, helpers of tests too")]
 
 mod client;
+mod journeys;
+mod platform;
 mod support;

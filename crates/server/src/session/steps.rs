@@ -66,7 +66,9 @@ impl Actor {
         if let Some(stored) = &self.session.checkout {
             let checkout: Checkout = match serde_json::from_value(stored.clone()) {
                 Ok(checkout) => checkout,
-                Err(error) => return Ok(Err(format!("the stored checkout cannot be read: {error}"))),
+                Err(error) => {
+                    return Ok(Err(format!("the stored checkout cannot be read: {error}")));
+                }
             };
             let restored = self.engine.repos.restore(&checkout).await;
             return Ok(restored.map(|_| Some(checkout)).map_err(|error| error.to_string()));
