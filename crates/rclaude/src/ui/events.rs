@@ -396,7 +396,12 @@ impl Renderer {
     fn approval(&self, approval: &Approval) -> String {
         let mark = self.err.yellow("?");
         let mut blocks = vec![format!("{mark} {}", self.err.bold(&clean_line(&approval.title)))];
-        if let Some(reason) = &approval.reason {
+        // Some agents give a part of the input as their reason; it is shown below.
+        let said = |reason: &&String| {
+            let fields = approval.input.as_object();
+            fields.is_some_and(|fields| fields.values().any(|value| value == reason.as_str()))
+        };
+        if let Some(reason) = approval.reason.as_ref().filter(|reason| !said(reason)) {
             blocks.push(self.lines(&clean(reason), "  ", ERROR_LINES));
         }
         match approval.kind {
