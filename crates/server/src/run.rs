@@ -19,7 +19,7 @@ use crate::{
     info::Info,
     metering::StoredUsage,
     repo::{RepoCache, RepoError},
-    session::{engine::Engine, manager::SessionManager},
+    session::{engine::Engine, live::Live, manager::SessionManager},
 };
 
 /// How long requests under way may take to end when the server goes down.
@@ -113,7 +113,7 @@ pub async fn run(
         tokens: SessionTokens::new(&secret),
         data_dir: dir.clone(),
         llm_ready: options.llm.api_key.is_some(),
-        live: Default::default(),
+        live: Live::default(),
     });
     let sessions = SessionManager::new(engine.clone());
     let recovered =

@@ -69,6 +69,7 @@ impl Phase {
         use Phase::{
             Destroyed, Destroying, Failed, Paused, Pausing, Pending, Resuming, Running, Starting,
         };
+        #[expect(clippy::unnested_or_patterns, reason = "one line for each phase left")]
         match (self, next) {
             (Destroyed, _) => false,
             (_, Destroying) => !matches!(self, Destroying),

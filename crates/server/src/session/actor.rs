@@ -29,6 +29,7 @@ use tokio::time::{Instant, sleep_until};
 use super::{
     agent_run::AgentRun,
     engine::Engine,
+    falls::Falls,
     lifecycle::{Step, next_step},
     link::Link,
     live::Handle,
@@ -50,6 +51,8 @@ pub(super) struct Actor {
     pub(super) run: Option<AgentRun>,
     /// Failed attempts at the present step.
     pub(super) attempts: u32,
+    /// How often the sandbox fell over lately.
+    pub(super) falls: Falls,
     /// Processes that the kernel was last seen to have ended for want of memory.
     pub(super) oom_kills: u64,
 }
@@ -102,7 +105,8 @@ impl Actor {
         let sandbox = sandbox::current(&mut conn, &handle.id).await?;
         drop(conn);
         let (link, run) = (None, None);
-        Ok(Self { engine, handle, session, sandbox, link, run, attempts: 0, oom_kills: 0 })
+        let falls = Falls::default();
+        Ok(Self { engine, handle, session, sandbox, link, run, attempts: 0, falls, oom_kills: 0 })
     }
 
     async fn live(&mut self) {

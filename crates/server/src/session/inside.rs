@@ -24,7 +24,7 @@ use crate::{
 /// Where every process starts.
 pub(super) const WORKSPACE: &str = "/workspace";
 /// How long making a diff may take.
-const DIFF_PATIENCE: Duration = Duration::from_secs(60);
+const DIFF_PATIENCE: Duration = Duration::from_mins(1);
 
 /// The environment of every process in a session.
 pub(super) fn environment(own: &BTreeMap<String, String>) -> BTreeMap<String, String> {

@@ -10,6 +10,7 @@ use rclaude_sandbox::{
 };
 use rclaude_store::{sandbox, session};
 use rclaude_types::{FailureReason, NoticeLevel, Phase};
+use tokio::time::Instant;
 
 use super::{
     actor::{Actor, Next, TickError},
@@ -179,6 +180,7 @@ impl Actor {
         let observed = lifecycle::observe(self.sandbox.phase, seen, self.engine.can());
         if observed != self.sandbox.phase {
             self.drop_link();
+            self.falls.fell(Instant::now());
             let note = match observed {
                 Phase::Paused => "the sandbox had stopped; its files are kept",
                 _ => "the sandbox is gone",
@@ -228,6 +230,9 @@ impl Actor {
     }
 
     async fn resume(&mut self) -> Result<Next, TickError> {
+        if let Some(left) = self.falls.wait(Instant::now()) {
+            return Ok(Next::Wait(left));
+        }
         if self.sandbox.phase != Phase::Resuming {
             self.lose_execs().await?;
             self.set_phase(Phase::Resuming, None).await?;
