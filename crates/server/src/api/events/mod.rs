@@ -97,7 +97,7 @@ impl Validate for EventsQuery {
     tag = "events",
     params(
         EventsQuery,
-        ("last-event-id" = Option<Seq>, Header, minimum = 0,
+        ("last-event-id" = Option<i64>, Header, minimum = 0,
             description = "The last `seq` seen, as a browser's `EventSource` sends it."),
     ),
     responses(

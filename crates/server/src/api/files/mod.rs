@@ -20,6 +20,7 @@ use self::range::Wanted;
 use super::{
     Api,
     extract::{InSession, Query},
+    openapi::Octets,
     problem::{Refusal, Result},
     validate::{self, Validate},
 };
@@ -136,9 +137,9 @@ impl WriteQuery {
     ),
     responses(
         (status = 200, description = "The file.",
-            body = Vec<u8>, content_type = "application/octet-stream"),
+            body = Octets, content_type = "application/octet-stream"),
         (status = 206, description = "The range.",
-            body = Vec<u8>, content_type = "application/octet-stream",
+            body = Octets, content_type = "application/octet-stream",
             headers(("content-range" = String, description = "Which bytes of how many."))),
     )
 )]
@@ -218,7 +219,7 @@ fn about(entry: &FileEntry) -> [(header::HeaderName, HeaderValue); 3] {
     operation_id = "write_file",
     tag = "files",
     params(WriteQuery),
-    request_body(content = Vec<u8>, content_type = "application/octet-stream"),
+    request_body(content = Octets, content_type = "application/octet-stream"),
     responses((status = 200, description = "The file as it is now.", body = FileEntry))
 )]
 pub(super) async fn write(
@@ -296,7 +297,7 @@ pub(super) async fn list(
     params(DirectoryQuery),
     responses(
         (status = 200, description = "What is in it, with paths relative to it.",
-            body = Vec<u8>, content_type = "application/x-tar")
+            body = Octets, content_type = "application/x-tar")
     )
 )]
 pub(super) async fn download_tar(
@@ -317,7 +318,7 @@ pub(super) async fn download_tar(
     operation_id = "upload_tar",
     tag = "files",
     params(DirectoryQuery),
-    request_body(content = Vec<u8>, content_type = "application/x-tar"),
+    request_body(content = Octets, content_type = "application/x-tar"),
     responses((status = 204, description = "All of it is there."))
 )]
 pub(super) async fn upload_tar(
