@@ -14,7 +14,7 @@ use std::{
 
 use url::Url;
 
-use crate::{exit::Failure, local_server::ServerFile, values};
+use crate::{exit::Failure, platform, values};
 
 /// Where a server listens unless told otherwise.
 pub(crate) const DEFAULT_URL: &str = "http://127.0.0.1:7080";
@@ -47,9 +47,12 @@ pub(crate) const KEYS: &[Key] = &[
         variable: "RCLAUDE_TOKEN",
         description: "the API key to send; the local server's own if absent",
         secret: true,
-        check: |text| match text.bytes().all(|b| b.is_ascii_graphic()) && !text.is_empty() {
-            true => Ok(()),
-            false => Err("an API key has no spaces".to_owned()),
+        check: |text| {
+            if text.bytes().all(|b| b.is_ascii_graphic()) && !text.is_empty() {
+                Ok(())
+            } else {
+                Err("an API key has no spaces".to_owned())
+            }
         },
     },
     Key {
@@ -57,9 +60,8 @@ pub(crate) const KEYS: &[Key] = &[
         variable: "RCLAUDE_DATA_DIR",
         description: "where a server on this host keeps its state",
         secret: false,
-        check: |text| match Path::new(text).is_absolute() {
-            true => Ok(()),
-            false => Err("an absolute path".to_owned()),
+        check: |text| {
+            if Path::new(text).is_absolute() { Ok(()) } else { Err("an absolute path".to_owned()) }
         },
     },
     Key {
@@ -67,10 +69,7 @@ pub(crate) const KEYS: &[Key] = &[
         variable: "RCLAUDE_MODEL",
         description: "model of new sessions; the agent's default if absent",
         secret: false,
-        check: |text| match text.is_empty() {
-            true => Err("a model's name".to_owned()),
-            false => Ok(()),
-        },
+        check: |text| if text.is_empty() { Err("a model's name".to_owned()) } else { Ok(()) },
     },
     Key {
         name: "permission_mode",
@@ -98,10 +97,7 @@ pub(crate) const KEYS: &[Key] = &[
         variable: "RCLAUDE_TEMPLATE",
         description: "what new sessions' systems are made of; `host` if absent",
         secret: false,
-        check: |text| match text.is_empty() {
-            true => Err("a template's name".to_owned()),
-            false => Ok(()),
-        },
+        check: |text| if text.is_empty() { Err("a template's name".to_owned()) } else { Ok(()) },
     },
 ];
 
@@ -258,11 +254,6 @@ impl Settings {
         self.get(key).map(|(value, _)| value)
     }
 
-    /// The environment this program was started in.
-    pub(crate) fn environment(&self) -> &Environment {
-        &self.environment
-    }
-
     /// Where a server on this host keeps its state.
     pub(crate) fn data_dir(&self) -> PathBuf {
         match self.value("data_dir") {
@@ -274,22 +265,25 @@ impl Settings {
     /// The server to speak to.
     pub(crate) fn connection(&self) -> Result<Connection, Failure> {
         let data_dir = self.data_dir();
-        let local = ServerFile::read(&data_dir);
+        let local = platform::local_server(&data_dir);
         let (url, source) = match (self.value("url"), &local) {
             (Some(text), _) => {
                 let source = self.get(&KEYS[0]).map_or(Source::Default, |(_, source)| source);
                 (server_url(&text).map_err(Failure::Usage)?, source)
             }
-            (None, Some(server)) => (server.url.clone(), Source::LocalServer),
+            (None, Some(server)) => (server.clone(), Source::LocalServer),
             (None, None) => (server_url(DEFAULT_URL).map_err(Failure::Usage)?, Source::Default),
         };
         let is_local = match &local {
-            Some(server) => same_server(&server.url, &url),
+            Some(server) => same_server(server, &url),
             None => source == Source::Default,
         };
-        let local_token = || match is_local {
-            true => fs::read_to_string(data_dir.join("token")).ok().map(|t| t.trim().to_owned()),
-            false => None,
+        let local_token = || {
+            if is_local {
+                fs::read_to_string(data_dir.join("token")).ok().map(|t| t.trim().to_owned())
+            } else {
+                None
+            }
         };
         let token = self.value("token").or_else(local_token);
         Ok(Connection { url, source, token })
@@ -315,7 +309,7 @@ impl Settings {
             Failure::Failed(format!("cannot write {}: {error}", self.path.display()))
         };
         let text = toml::to_string(&self.file).map_err(|error| failed(&error))?;
-        let directory = self.path.parent().unwrap_or(Path::new("/"));
+        let directory = self.path.parent().unwrap_or_else(|| Path::new("/"));
         let write = || -> io::Result<()> {
             fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
             let temporary = self.path.with_extension("toml.new");

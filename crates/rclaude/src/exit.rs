@@ -78,6 +78,8 @@ impl Failure {
     /// What to type to get further, where we know.
     pub(crate) fn hint(&self) -> Option<&'static str> {
         match self {
+            // The server may have said it already.
+            Self::Problem(problem) if problem.detail.contains("`rclaude ") => None,
             Self::Problem(problem) => hint_for(problem.code),
             Self::Unreachable { .. } => Some(
                 "start one with `rclaude serve`, let this command do it with --start-server, or \

@@ -7,28 +7,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde::Deserialize;
-use url::Url;
-
-use crate::{client::Client, config::Settings, exit::Failure, ui::Ui};
+use crate::{client::Client, config::Settings, exit::Failure, platform, ui::Ui};
 
 /// How long a new server may take until it answers. It boots in milliseconds; a first start on a
 /// slow disk migrates an empty database.
 const READY_WITHIN: Duration = Duration::from_secs(30);
-
-/// `server.json` in the data directory: where a running server wrote down how to reach it.
-#[derive(Debug, Clone, Deserialize)]
-pub(crate) struct ServerFile {
-    /// Base URL.
-    pub(crate) url: Url,
-}
-
-impl ServerFile {
-    /// Reads it; `None` if no server wrote one.
-    pub(crate) fn read(data_dir: &Path) -> Option<Self> {
-        serde_json::from_slice(&fs::read(data_dir.join("server.json")).ok()?).ok()
-    }
-}
 
 /// Where a server started in the background writes what it logs.
 pub(crate) fn log_file(data_dir: &Path) -> PathBuf {
@@ -80,7 +63,7 @@ async fn ready(settings: &Settings, data_dir: &Path, child: &mut Child) -> Resul
             )));
         }
         // The file of a server that crashed may still lie there: only an answer counts.
-        if ServerFile::read(data_dir).is_some() {
+        if platform::local_server(data_dir).is_some() {
             let client = Client::new(&settings.connection()?)?;
             if client.status().await.is_ok() {
                 return Ok(client);

@@ -4,7 +4,6 @@
 //! Every call into the server's crates is here, and nothing else is.
 
 use std::{
-    ffi::OsString,
     fs,
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -15,8 +14,8 @@ use rclaude_emulator::{Emulator, EmulatorHandle};
 use rclaude_sandbox::local;
 use rclaude_server::{
     Ready,
-    agent::install::{Package, Source},
-    config::{LlmUpstream, ServeOptions},
+    agent::install::{Package, Source, Step},
+    config::{LlmUpstream, ServeOptions, ServerFile},
 };
 use rclaude_types::HostCheck;
 use tokio::{
@@ -28,7 +27,16 @@ use url::Url;
 
 use crate::{cli::serve::ServeArgs, config::Settings, exit::Failure};
 
-/// Runs the server until it is told to stop by SIGINT or SIGTERM.
+/// The verb that makes this program a supervisor.
+pub(crate) const SUPERVISOR: &str = "__supervisor";
+
+/// Where a server in this data directory wrote down that it is reached.
+pub(crate) fn local_server(data_dir: &Path) -> Option<Url> {
+    ServerFile::read(data_dir).map(|file| file.url)
+}
+
+/// Runs the server until it is told to stop by SIGINT or SIGTERM; told twice it does not wait for
+/// what is under way.
 pub(crate) fn serve(
     args: &ServeArgs,
     settings: &Settings,
@@ -38,29 +46,33 @@ pub(crate) fn serve(
     runtime.block_on(async {
         let stop = CancellationToken::new();
         // Held for as long as the server runs.
-        let emulator = if args.emulator { Some(emulate(([127, 0, 0, 1], 0).into()).await?) } else { None };
+        let emulator =
+            if args.emulator { Some(emulate(([127, 0, 0, 1], 0).into()).await?) } else { None };
         let options = ServeOptions {
             listen: args.listen,
             data_dir: settings.data_dir(),
             llm: upstream(args, settings, emulator.as_ref())?,
-            supervisor: vec![std::env::current_exe()?.into(), "__supervisor".into()],
+            supervisor: vec![std::env::current_exe()?.into(), SUPERVISOR.into()],
             forge: args.forge.to_string(),
         };
         let server = rclaude_server::run(options, stop.clone(), ready);
         let mut server = std::pin::pin!(server);
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
-        let told = async {
-            tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
-        };
-        let ended = tokio::select! {
-            ended = &mut server => ended,
-            () = told => {
-                stop.cancel();
-                server.await
+        loop {
+            tokio::select! {
+                ended = &mut server => {
+                    return ended.map_err(|error| Failure::Failed(error.to_string()));
+                }
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
             }
-        };
-        ended.map_err(|error| Failure::Failed(error.to_string()))
+            if stop.is_cancelled() {
+                let why = "stopped without waiting for what was under way";
+                return Err(Failure::Failed(why.to_owned()));
+            }
+            stop.cancel();
+        }
     })
 }
 
@@ -70,7 +82,8 @@ fn upstream(
     emulator: Option<&EmulatorHandle>,
 ) -> Result<LlmUpstream, Failure> {
     if let Some(emulator) = emulator {
-        let url = Url::parse(&emulator.url()).map_err(|error| Failure::Failed(error.to_string()))?;
+        let url =
+            Url::parse(&emulator.url()).map_err(|error| Failure::Failed(error.to_string()))?;
         let api_key = Some("emulated".to_owned());
         return Ok(LlmUpstream { name: "emulator".to_owned(), url, api_key });
     }
@@ -79,16 +92,13 @@ fn upstream(
         Some("api.anthropic.com") => "anthropic".to_owned(),
         _ => url.to_string(),
     };
-    let api_key = settings.environment().get("ANTHROPIC_API_KEY").map(str::to_owned);
+    let api_key = settings.environment.get("ANTHROPIC_API_KEY").map(str::to_owned);
     Ok(LlmUpstream { name, url, api_key: api_key.filter(|key| !key.trim().is_empty()) })
 }
 
 /// The local engine's supervisor. Called before any thread exists: it forks.
-pub(crate) fn supervisor(arguments: &[OsString]) -> Result<(), Failure> {
-    match arguments {
-        [flag, dir] if flag == "--dir" => Ok(local::run_supervisor(Path::new(dir))?),
-        _ => Err(Failure::Usage("the supervisor is started by the server".to_owned())),
-    }
+pub(crate) fn supervisor(engine: &Path) -> Result<(), Failure> {
+    Ok(local::run_supervisor(engine)?)
 }
 
 /// What this host can isolate.
@@ -97,10 +107,12 @@ pub(crate) fn host_checks(data_dir: &Path) -> Vec<HostCheck> {
 }
 
 /// Installs the pinned agent into a data directory, unless it is there; answers its version.
-/// Fetched by the host's npm client, or taken from a tarball of the same package.
+/// Fetched by the host's npm client, or taken from a tarball of the same package. `step` is told
+/// what is being done.
 pub(crate) async fn install_agent(
     data_dir: &Path,
     tarball: Option<PathBuf>,
+    mut step: impl FnMut(&'static str) + Send,
 ) -> Result<&'static str, Failure> {
     let failed = |error: &dyn std::error::Error| Failure::Failed(error.to_string());
     let package = Package::claude_code().map_err(|error| failed(&error))?;
@@ -109,13 +121,29 @@ pub(crate) async fn install_agent(
             Some(path) => Source::Tarball(path),
             None => Source::Registry { npm: "npm".into() },
         };
-        package.install(data_dir, &source, |_| {}).await.map_err(|error| failed(&error))?;
+        let told = |at| {
+            step(match at {
+                Step::Fetching => "fetching the agent (175 MB)",
+                Step::Verifying => "checking the agent's digest",
+                Step::Unpacking => "unpacking the agent (380 MB)",
+            });
+        };
+        package.install(data_dir, &source, told).await.map_err(|error| failed(&error))?;
     }
     Ok(package.version)
 }
 
+/// The pinned agent's version, and whether it is installed in a data directory.
+pub(crate) fn agent(data_dir: &Path) -> Result<(&'static str, bool), Failure> {
+    let package = Package::claude_code().map_err(|error| Failure::Failed(error.to_string()))?;
+    Ok((package.version, package.installed(data_dir).is_some()))
+}
+
 /// Runs the model emulator until it is told to stop.
-pub(crate) async fn emulator(listen: SocketAddr, ready: impl FnOnce(SocketAddr)) -> Result<(), Failure> {
+pub(crate) async fn emulator(
+    listen: SocketAddr,
+    ready: impl FnOnce(SocketAddr),
+) -> Result<(), Failure> {
     let emulator = emulate(listen).await?;
     ready(emulator.address());
     tokio::signal::ctrl_c().await?;

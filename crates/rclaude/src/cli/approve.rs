@@ -101,9 +101,10 @@ fn answers(
 ) -> Result<Option<BTreeMap<String, String>>, Failure> {
     let questions: Vec<_> = approval.questions.iter().map(|q| q.question.as_str()).collect();
     if approval.kind != ApprovalKind::Question {
-        return match given.is_empty() {
-            true => Ok(None),
-            false => Err(Failure::Usage(format!("{} asks no question", approval.id))),
+        return if given.is_empty() {
+            Ok(None)
+        } else {
+            Err(Failure::Usage(format!("{} asks no question", approval.id)))
         };
     }
     let mut answers = BTreeMap::new();
@@ -126,9 +127,10 @@ fn answers(
     }
     let missing: Vec<_> =
         questions.iter().filter(|q| !answers.contains_key(**q)).map(|q| format!("`{q}`")).collect();
-    match missing.is_empty() {
-        true => Ok(Some(answers)),
-        false => Err(Failure::Usage(format!("--answer is missing for {}", missing.join(", ")))),
+    if missing.is_empty() {
+        Ok(Some(answers))
+    } else {
+        Err(Failure::Usage(format!("--answer is missing for {}", missing.join(", "))))
     }
 }
 

@@ -34,7 +34,7 @@ pub(crate) async fn run(args: AttachArgs, cx: &mut Context) -> Done {
     }
     let plan =
         Plan { after, history: session.last_seq, until: None, prompts: true, own_prompt: None };
-    match conversation::run(cx, &client, &session, plan).await? {
+    match Box::pin(conversation::run(cx, &client, &session, plan)).await? {
         End::Deleted => Err(Failure::Failed(format!("{} was deleted", session.name))),
         End::Left | End::Turn(_) => {
             conversation::say_left(cx, &session.name);

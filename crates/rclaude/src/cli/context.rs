@@ -60,9 +60,10 @@ impl Context {
         } else {
             argument.to_owned()
         };
-        match text.trim().is_empty() {
-            true => Err(Failure::Usage("there is nothing to say: the text is empty".to_owned())),
-            false => Ok(text),
+        if text.trim().is_empty() {
+            Err(Failure::Usage("there is nothing to say: the text is empty".to_owned()))
+        } else {
+            Ok(text)
         }
     }
 }

@@ -5,7 +5,7 @@ use clap::Args;
 use super::{Context, Done};
 use crate::{
     exit::Exit,
-    ui::{clean_line, diff_stat, printable},
+    ui::{Ui, clean_line, diff_stat, printable},
 };
 
 /// Show what changed in a session
@@ -36,7 +36,7 @@ pub(crate) async fn run(args: DiffArgs, cx: &mut Context) -> Done {
     }
     if !with_patch {
         let diff = cx.ui.wait(&waiting, client.diff(&args.session, "stat")).await?;
-        let stat = diff_stat(cx.ui.out(), &diff.stat, cx.ui.width());
+        let stat = diff_stat(cx.ui.out(), &diff.stat, Ui::width());
         cx.ui.print(&stat)?;
         if args.stat || diff.stat.files.is_empty() {
             return Ok(Exit::OK);

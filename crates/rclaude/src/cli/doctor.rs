@@ -1,5 +1,7 @@
 //! `rclaude doctor`: what is missing here.
 
+use std::path::Path;
+
 use clap::Args;
 use rclaude_types::{HostCheck, HostCheckLevel};
 
@@ -19,7 +21,9 @@ use crate::{
 pub(crate) struct DoctorArgs {}
 
 pub(crate) async fn run(_: DoctorArgs, cx: &mut Context) -> Done {
-    let mut checks = platform::host_checks(&cx.settings.data_dir());
+    let data_dir = cx.settings.data_dir();
+    let mut checks = platform::host_checks(&data_dir);
+    checks.push(agent(&data_dir));
     checks.push(git());
     checks.push(server(cx).await?);
     let paint = cx.ui.out();
@@ -49,6 +53,19 @@ pub(super) fn render(paint: Paint, check: &HostCheck) -> String {
         }
         _ => head,
     }
+}
+
+fn agent(data_dir: &Path) -> HostCheck {
+    let (level, detail, fix) = match platform::agent(data_dir) {
+        Ok((version, true)) => (HostCheckLevel::Ok, format!("Claude Code {version}"), None),
+        Ok((version, false)) => (
+            HostCheckLevel::Missing,
+            format!("Claude Code {version} is not installed in {}", data_dir.display()),
+            Some("`rclaude init` installs it".to_owned()),
+        ),
+        Err(failure) => (HostCheckLevel::Missing, failure.to_string(), None),
+    };
+    HostCheck { name: "agent".to_owned(), level, detail, fix }
 }
 
 /// `--repo` with a directory asks git where its tree begins.

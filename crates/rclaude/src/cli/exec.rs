@@ -81,12 +81,8 @@ pub(crate) async fn run(args: ExecArgs, cx: &mut Context) -> Done {
             _ = interrupts.recv() => return Ok(Exit::INTERRUPTED),
         }
     };
-    let mut input = pin!(async {
-        match stdin {
-            true => forward(&client, &args.session, &exec).await,
-            false => Ok(()),
-        }
-    });
+    let mut input =
+        pin!(async { if stdin { forward(&client, &args.session, &exec).await } else { Ok(()) } });
     let mut output = pin!(exec_output(&client, &args.session, &exec));
     let mut ticks = tokio::time::interval(ui::TICK);
     let mut forwarding = stdin;

@@ -4,6 +4,7 @@ use std::{fs, os::unix::fs::DirBuilderExt, path::PathBuf};
 
 use clap::Args;
 use rclaude_types::HostCheckLevel;
+use tokio::sync::watch;
 
 use super::{Context, Done, doctor};
 use crate::{
@@ -42,12 +43,15 @@ pub(crate) async fn run(args: InitArgs, cx: &mut Context) -> Done {
         cx.ui.say(&format!("data      {data}"));
         cx.ui.say(&format!("settings  {config}"));
     }
-    let agent = match args.no_agent {
-        true => None,
-        false => {
-            let installing = platform::install_agent(&data_dir, args.from);
-            Some(cx.ui.wait("installing the agent (some 200 MB)", installing).await?)
-        }
+    let agent = if args.no_agent {
+        None
+    } else {
+        let (step, steps) = watch::channel("looking for the agent");
+        let tell = |what| {
+            step.send_replace(what);
+        };
+        let installing = platform::install_agent(&data_dir, args.from, tell);
+        Some(cx.ui.wait_steps(&steps, installing).await?)
     };
     if let (Some(version), true) = (&agent, talk) {
         cx.ui.say(&format!("agent     Claude Code {version}"));

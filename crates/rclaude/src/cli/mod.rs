@@ -29,7 +29,7 @@ mod start;
 mod status;
 mod stop;
 
-use std::{collections::BTreeMap, ffi::OsString, process::ExitCode};
+use std::{collections::BTreeMap, path::PathBuf, process::ExitCode};
 
 use clap::{Args, Parser, Subcommand};
 
@@ -65,14 +65,29 @@ pub(crate) struct Cli {
 /// Flags that every verb takes.
 #[derive(Debug, Args)]
 struct Global {
-    /// The server to speak to [RCLAUDE_URL; else one found on this host]
-    #[arg(long, global = true, value_name = "URL", help_heading = "Global options")]
+    #[arg(
+        long,
+        help = "The server to speak to [RCLAUDE_URL; else one found on this host]",
+        global = true,
+        value_name = "URL",
+        help_heading = "Global options"
+    )]
     url: Option<String>,
-    /// The API key to send [RCLAUDE_TOKEN; else the local server's own]
-    #[arg(long, global = true, value_name = "KEY", help_heading = "Global options")]
+    #[arg(
+        long,
+        help = "The API key to send [RCLAUDE_TOKEN; else the local server's own]",
+        global = true,
+        value_name = "KEY",
+        help_heading = "Global options"
+    )]
     token: Option<String>,
-    /// Where a server on this host keeps its state [RCLAUDE_DATA_DIR; else ~/.local/share/rclaude]
-    #[arg(long, global = true, value_name = "DIR", help_heading = "Global options")]
+    #[arg(
+        long,
+        help = "Where a server on this host keeps its state [RCLAUDE_DATA_DIR; else ~/.local/share/rclaude]",
+        global = true,
+        value_name = "DIR",
+        help_heading = "Global options"
+    )]
     data_dir: Option<String>,
     /// Print the API's own JSON: one object, or one a line. Failures are one object on standard
     /// error
@@ -112,10 +127,11 @@ enum Command {
     Completions(completions::CompletionsArgs),
     Emulator(emulator::EmulatorArgs),
     /// The local engine's supervisor; the server starts it
-    #[command(name = "__supervisor", hide = true)]
+    #[command(name = platform::SUPERVISOR, hide = true)]
     Supervisor {
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        arguments: Vec<OsString>,
+        /// The engine's directory
+        #[arg(long)]
+        dir: PathBuf,
     },
 }
 
@@ -134,8 +150,8 @@ pub(crate) fn main() -> ExitCode {
     let mut ui = Ui::new(&environment);
     let command = match cli.command {
         // Before anything else: it forks, and wants nothing of ours.
-        Command::Supervisor { arguments } => {
-            return match platform::supervisor(&arguments) {
+        Command::Supervisor { dir } => {
+            return match platform::supervisor(&dir) {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(failure) => {
                     ui.failure(&failure, false);
@@ -179,13 +195,13 @@ fn dispatch(command: Command, cx: &mut Context) -> Done {
 async fn perform(command: Command, cx: &mut Context) -> Done {
     match command {
         Command::Init(args) => init::run(args, cx).await,
-        Command::Run(args) => run::run(args, cx).await,
+        Command::Run(args) => Box::pin(run::run(args, cx)).await,
         Command::Start(args) => start::run(args, cx).await,
         Command::Ls(args) => ls::run(args, cx).await,
         Command::Show(args) => show::run(args, cx).await,
-        Command::Attach(args) => attach::run(args, cx).await,
-        Command::Send(args) => send::run(args, cx).await,
-        Command::Logs(args) => logs::run(args, cx).await,
+        Command::Attach(args) => Box::pin(attach::run(args, cx)).await,
+        Command::Send(args) => Box::pin(send::run(args, cx)).await,
+        Command::Logs(args) => Box::pin(logs::run(args, cx)).await,
         Command::Interrupt(args) => interrupt::run(args, cx).await,
         Command::Approve(args) => approve::run(args, cx).await,
         Command::Deny(args) => deny::run(args, cx).await,
@@ -216,3 +232,5 @@ impl Global {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) use tests::session as example_session;

@@ -14,6 +14,7 @@ use super::Context;
 
 /// Flags that describe a new session.
 #[derive(Debug, Default, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(crate) struct SessionOptions {
     /// Where the files come from: a directory here, a URL, or owner/name; an empty workspace if
     /// absent

@@ -50,13 +50,13 @@ pub(crate) async fn run(args: RunArgs, cx: &mut Context) -> Done {
     let turn = first_turn(cx, &client, &session).await?;
     let plan = Plan {
         // Its first entry says that it was made, as we just did.
-        after: if cx.json { 0 } else { 1 },
+        after: i64::from(!cx.json),
         history: 0,
         until: Some(turn),
         prompts: false,
         own_prompt: Some(prompt),
     };
-    follow_turn(cx, &client, &session, plan).await
+    Box::pin(follow_turn(cx, &client, &session, plan)).await
 }
 
 /// Follows a session until a turn is over, then says what to type next.
@@ -66,7 +66,7 @@ pub(super) async fn follow_turn(
     session: &Session,
     plan: Plan,
 ) -> Done {
-    let end = conversation::run(cx, client, session, plan).await?;
+    let end = Box::pin(conversation::run(cx, client, session, plan)).await?;
     let name = &session.name;
     match end {
         End::Left => {

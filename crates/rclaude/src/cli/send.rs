@@ -57,5 +57,5 @@ pub(crate) async fn run(args: SendArgs, cx: &mut Context) -> Done {
         prompts: false,
         own_prompt: Some(text),
     };
-    run::follow_turn(cx, &client, &session, plan).await
+    Box::pin(run::follow_turn(cx, &client, &session, plan)).await
 }

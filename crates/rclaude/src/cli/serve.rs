@@ -15,8 +15,9 @@ use crate::{
 
 /// Be the server: API, sessions, sandboxes, model gateway
 ///
-/// Keeps everything in the data directory. The model API's key comes from ANTHROPIC_API_KEY and
-/// stays here: sandboxes never see it. Logs go to standard error.
+/// Keeps everything in the data directory. The model API's key comes from the
+/// environment (`ANTHROPIC_API_KEY`) and stays here: sandboxes never see it. Logs go to standard
+/// error. With --json: `{"url", "data_dir", "token_file", "sessions"}` once it answers.
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
     /// Where to listen; port 0 takes a free one
@@ -31,7 +32,7 @@ pub(crate) struct ServeArgs {
     /// Where repositories given as owner/name are
     #[arg(long, value_name = "URL", default_value = "https://github.com", value_parser = config::server_url)]
     pub(crate) forge: Url,
-    /// What to log: error, warn, info, debug, or filters such as rclaude_server=debug
+    /// What to log: error, warn, info, debug, or filters such as `rclaude_server=debug`
     #[arg(long, value_name = "FILTER", default_value = "info", value_parser = filter)]
     pub(crate) log: String,
     /// Log one JSON object a line

@@ -6,7 +6,7 @@ use rclaude_types::Session;
 use super::{Cli, Command};
 
 /// A session as the API shows it.
-pub(super) fn session() -> Session {
+pub(crate) fn session() -> Session {
     serde_json::from_value(serde_json::json!({
         "id": "ses_019a0000000070008000000000000001",
         "name": "brave-otter",
@@ -96,9 +96,12 @@ fn every_verb_understands_its_usual_form() {
         "rclaude config set model opus",
         "rclaude config list",
         "rclaude doctor",
+        "rclaude init --from agent.tgz --quiet",
+        "rclaude serve --emulator",
+        "rclaude emulator --write-demo /tmp/x",
         "rclaude completions zsh",
         "rclaude emulator --listen 127.0.0.1:0",
-        "rclaude __supervisor --anything at all",
+        "rclaude __supervisor --dir /x",
     ] {
         assert!(parse(line).is_ok(), "{line}: {}", parse(line).unwrap_err());
     }
@@ -128,7 +131,8 @@ fn what_cannot_be_meant_is_refused() {
         "rclaude stop",
         "rclaude serve --listen nowhere",
         "rclaude serve --llm-url ftp://x",
-        "rclaude serve --forge https://example.org",
+        "rclaude serve --forge nowhere",
+        "rclaude serve --emulator --llm-url http://x",
         "rclaude completions tcsh",
     ] {
         assert!(parse(line).is_err(), "{line} was understood");

@@ -30,7 +30,7 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(15);
 /// The longest wait between two attempts.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// After this long without a connection we give up: the session goes on without us anyway.
-const GIVE_UP_AFTER: Duration = Duration::from_secs(15 * 60);
+const GIVE_UP_AFTER: Duration = Duration::from_mins(15);
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 

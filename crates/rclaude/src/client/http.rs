@@ -24,7 +24,7 @@ use crate::{
 /// For connecting; a host that drops packets must not look like a slow one.
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 /// For an answer to begin: a session that has to wake first takes its time, a big diff too.
-const ANSWER_WITHIN: Duration = Duration::from_secs(300);
+const ANSWER_WITHIN: Duration = Duration::from_mins(5);
 /// Waits before a broken request is sent again.
 const AGAIN_AFTER: [Duration; 3] =
     [Duration::from_millis(100), Duration::from_millis(500), Duration::from_secs(2)];
@@ -278,9 +278,10 @@ impl Client {
     ) -> Result<reqwest::Response, Failure> {
         let request = self.http.get(url).header(header::ACCEPT, accept);
         let response = self.authorized(request).send().await.map_err(|e| self.failure(&e))?;
-        match response.status().is_success() {
-            true => Ok(response),
-            false => Err(self.refusal(response).await),
+        if response.status().is_success() {
+            Ok(response)
+        } else {
+            Err(self.refusal(response).await)
         }
     }
 
@@ -364,10 +365,8 @@ impl Client {
     }
 
     fn failure(&self, error: &reqwest::Error) -> Failure {
-        let reason = match error.is_timeout() {
-            true => "it did not answer in time".to_owned(),
-            false => chain(error),
-        };
+        let reason =
+            if error.is_timeout() { "it did not answer in time".to_owned() } else { chain(error) };
         Failure::Unreachable { url: self.url().to_string(), reason }
     }
 

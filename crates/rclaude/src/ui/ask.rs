@@ -3,7 +3,7 @@
 //! The terminal stays in its ordinary mode, so that the question can be answered elsewhere (and
 //! withdrawn here) while somebody is thinking, and Ctrl-C means what it always means.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt::Write};
 
 use rclaude_types::{Approval, ApprovalKind, Decision, Question};
 
@@ -93,7 +93,7 @@ impl Asking {
     }
 
     /// Takes the edited input.
-    pub(crate) fn edited(&self, text: &str) -> Reply {
+    pub(crate) fn edited(text: &str) -> Reply {
         match serde_json::from_str(text) {
             Ok(input) => {
                 Reply::Decided(Decision::Allow { always: false, input: Some(input), answers: None })
@@ -150,15 +150,17 @@ const fn deny(message: Option<String>) -> Reply {
 fn ask_question(paint: Paint, question: &Question) -> String {
     let mut text = format!("{}\n", paint.bold(&clean_line(&question.question)));
     for (number, option) in (1..).zip(&question.options) {
-        let description = match option.description.is_empty() {
-            true => String::new(),
-            false => paint.dim(&format!("  {}", clean_line(&option.description))),
+        let description = if option.description.is_empty() {
+            String::new()
+        } else {
+            paint.dim(&format!("  {}", clean_line(&option.description)))
         };
-        text.push_str(&format!("  {number}. {}{description}\n", clean_line(&option.label)));
+        let _ = writeln!(text, "  {number}. {}{description}", clean_line(&option.label));
     }
-    let how = match question.multi_select {
-        true => "Numbers (1,3), or your own words",
-        false => "A number, or your own words",
+    let how = if question.multi_select {
+        "Numbers (1,3), or your own words"
+    } else {
+        "A number, or your own words"
     };
     format!("{text}{how} > ")
 }
@@ -300,9 +302,8 @@ mod tests {
 
     #[test]
     fn an_edited_input_has_to_be_json() {
-        let asking = permission();
-        assert!(matches!(asking.edited("{oops"), Reply::More(Some(_))));
-        let Reply::Decided(Decision::Allow { input, .. }) = asking.edited(r#"{"command":"ls"}"#)
+        assert!(matches!(Asking::edited("{oops"), Reply::More(Some(_))));
+        let Reply::Decided(Decision::Allow { input, .. }) = Asking::edited(r#"{"command":"ls"}"#)
         else {
             panic!("not decided")
         };

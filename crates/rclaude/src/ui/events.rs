@@ -7,12 +7,13 @@
 use std::collections::HashMap;
 
 use rclaude_types::{
-    Approval, ApprovalKind, ApprovalState, DiffStat, Event, EventBody, FileDiff, NoticeLevel,
-    PlanEntry, PlanStatus, Role, SessionStatus, TokenUsage, ToolKind, TurnOutcome,
+    Approval, ApprovalKind, ApprovalState, Event, EventBody, FileDiff, NoticeLevel, PlanEntry,
+    PlanStatus, Role, SessionStatus, ToolKind,
 };
 
 use super::{
     Paint,
+    summary::{token_words, turn_line},
     text::{clean, clean_line, cut, thousands},
 };
 
@@ -290,10 +291,12 @@ impl Renderer {
         }
         let mark = self.err.bold(if steer { "»" } else { "›" });
         let text = clean(text);
-        let mut lines = text.trim_end().lines();
-        let first = lines.next().unwrap_or_default();
-        let rest: String = lines.map(|line| format!("\n  {line}")).collect();
-        format!("{mark} {}{rest}", self.err.bold(first))
+        match text.trim_end().split_once('\n') {
+            Some((first, rest)) => {
+                format!("{mark} {}\n{}", self.err.bold(first), indented(rest, "  "))
+            }
+            None => format!("{mark} {}", self.err.bold(text.trim_end())),
+        }
     }
 
     fn sub_agent(&self, text: &str) -> String {
@@ -393,7 +396,12 @@ impl Renderer {
     fn approval(&self, approval: &Approval) -> String {
         let mark = self.err.yellow("?");
         let mut blocks = vec![format!("{mark} {}", self.err.bold(&clean_line(&approval.title)))];
-        if let Some(reason) = &approval.reason {
+        // Some agents give a part of the input as their reason; it is shown below.
+        let said = |reason: &&String| {
+            let fields = approval.input.as_object();
+            fields.is_some_and(|fields| fields.values().any(|value| value == reason.as_str()))
+        };
+        if let Some(reason) = approval.reason.as_ref().filter(|reason| !said(reason)) {
             blocks.push(self.lines(&clean(reason), "  ", ERROR_LINES));
         }
         match approval.kind {
@@ -454,9 +462,10 @@ impl Renderer {
         let count = text.lines().count();
         // One line more costs no more than saying that there is one.
         let limit = if count == limit.saturating_add(1) { count } else { limit };
-        let width = match self.verbose {
-            true => usize::MAX,
-            false => self.width.saturating_sub(indent.chars().count()).max(20),
+        let width = if self.verbose {
+            usize::MAX
+        } else {
+            self.width.saturating_sub(indent.chars().count()).max(20)
         };
         let mut lines: Vec<_> = text
             .lines()
@@ -468,92 +477,6 @@ impl Renderer {
         }
         lines.join("\n")
     }
-}
-
-/// How a turn ended, on one line.
-fn turn_line(
-    paint: Paint,
-    outcome: TurnOutcome,
-    failure: Option<&str>,
-    tokens: TokenUsage,
-    cost: &str,
-    diff: Option<&DiffStat>,
-) -> String {
-    let head = match outcome {
-        TurnOutcome::Completed => paint.green("✔ turn completed"),
-        TurnOutcome::Failed => paint.red("✘ turn failed"),
-        TurnOutcome::Interrupted => paint.yellow("■ turn interrupted"),
-        TurnOutcome::Cancelled => paint.yellow("■ turn cancelled"),
-    };
-    let why = failure.map(|why| format!(": {}", clean(why))).unwrap_or_default();
-    let mut parts = vec![format!("{head}{why}")];
-    parts.extend(diff.filter(|diff| !diff.files.is_empty()).map(|diff| {
-        let files = match diff.files.len() {
-            1 => "1 file".to_owned(),
-            files => format!("{files} files"),
-        };
-        let plus = paint.green(&format!("+{}", diff.insertions));
-        let minus = paint.red(&format!("−{}", diff.deletions));
-        format!("{files} {plus} {minus}")
-    }));
-    parts.push(paint.dim(&token_words(tokens)));
-    parts.push(paint.dim(cost));
-    parts.join(&paint.dim(" · "))
-}
-
-/// A diff in numbers, as `git diff --stat` has it.
-pub(crate) fn diff_stat(paint: Paint, stat: &DiffStat, width: usize) -> String {
-    if stat.files.is_empty() {
-        return "no changes".to_owned();
-    }
-    let paths: Vec<_> = stat.files.iter().map(|file| clean_line(&file.path)).collect();
-    let widest = paths.iter().map(|path| path.chars().count()).max().unwrap_or(0);
-    let most = stat
-        .files
-        .iter()
-        .map(|file| file.insertions.unwrap_or(0) + file.deletions.unwrap_or(0))
-        .max()
-        .unwrap_or(0);
-    let digits = most.to_string().len().max(3);
-    let room = u64::try_from(width.saturating_sub(widest + digits + 4).clamp(10, 60)).unwrap_or(10);
-    // Small changes one sign a line, large ones in proportion, and never none for some.
-    let signs = |count: u64| match count {
-        0 => 0,
-        _ if most <= room => count,
-        _ => (count * room / most).max(1),
-    };
-    let mut lines: Vec<_> = stat
-        .files
-        .iter()
-        .zip(&paths)
-        .map(|(file, path)| match (file.insertions, file.deletions) {
-            (Some(plus), Some(minus)) => {
-                let repeat = |sign: &str, count| sign.repeat(usize::try_from(count).unwrap_or(0));
-                let bar =
-                    paint.green(&repeat("+", signs(plus))) + &paint.red(&repeat("-", signs(minus)));
-                format!(" {path:<widest$} | {:>digits$} {bar}", plus + minus)
-            }
-            _ => format!(" {path:<widest$} | {:>digits$}", "bin"),
-        })
-        .collect();
-    let plural =
-        |count: u64, one: &str| format!("{count} {one}{}", if count == 1 { "" } else { "s" });
-    lines.push(format!(
-        " {} changed, {}(+), {}(-)",
-        plural(stat.files.len() as u64, "file"),
-        plural(stat.insertions, "insertion"),
-        plural(stat.deletions, "deletion"),
-    ));
-    lines.join("\n")
-}
-
-fn token_words(tokens: TokenUsage) -> String {
-    let read = tokens.input + tokens.cache_read + tokens.cache_write_5m + tokens.cache_write_1h;
-    let cached = match tokens.cache_read {
-        0 => String::new(),
-        cached => format!(" ({} cached)", thousands(cached)),
-    };
-    format!("{} tokens in{cached}, {} out", thousands(read), thousands(tokens.output))
 }
 
 fn ending(code: Option<i32>, signal: Option<i32>) -> String {

@@ -8,6 +8,7 @@ mod ask;
 mod events;
 mod input;
 mod paint;
+mod summary;
 mod table;
 mod text;
 
@@ -19,11 +20,13 @@ use std::{
 
 use rclaude_types::Timestamp;
 use serde::Serialize;
+use tokio::sync::watch;
 
 pub(crate) use ask::{Asking, Reply, how_to_answer};
-pub(crate) use events::{Piece, Renderer, diff_stat};
+pub(crate) use events::{Piece, Renderer};
 use input::Input;
 pub(crate) use paint::Paint;
+pub(crate) use summary::diff_stat;
 pub(crate) use table::table;
 pub(crate) use text::{age, clean, clean_line, printable, thousands};
 
@@ -39,6 +42,7 @@ const FRAMES: [&str; 10] = ["⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "�
 
 /// The user's terminal, or whatever stands in its place.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "they vary independently")]
 pub(crate) struct Ui {
     out: Paint,
     err: Paint,
@@ -108,11 +112,11 @@ impl Ui {
 
     /// A renderer of events for this terminal.
     pub(crate) fn renderer(&self, verbose: bool) -> Renderer {
-        Renderer::new(self.err, self.out_is_terminal, self.width(), verbose)
+        Renderer::new(self.err, self.out_is_terminal, Self::width(), verbose)
     }
 
     /// Columns, or a width that reads well where there are none.
-    pub(crate) fn width(&self) -> usize {
+    pub(crate) fn width() -> usize {
         rustix::termios::tcgetwinsize(rustix::stdio::stderr())
             .ok()
             .map(|size| usize::from(size.ws_col))
@@ -232,6 +236,27 @@ impl Ui {
         done
     }
 
+    /// The same for work that says what it is at.
+    pub(crate) async fn wait_steps<T>(
+        &mut self,
+        steps: &watch::Receiver<&'static str>,
+        work: impl Future<Output = T>,
+    ) -> T {
+        let mut work = pin!(work);
+        let mut ticks = tokio::time::interval(TICK);
+        let done = loop {
+            let step = *steps.borrow();
+            self.waiting_for(Some(step));
+            tokio::select! {
+                biased;
+                done = &mut work => break done,
+                _ = ticks.tick() => self.tick(),
+            }
+        };
+        self.waiting_for(None);
+        done
+    }
+
     /// Names what is waited for from now on; the caller calls [`Self::tick`].
     pub(crate) fn waiting_for(&mut self, what: Option<&str>) {
         if self.waiting.as_ref().map(|waiting| waiting.what.as_str()) == what {
@@ -244,7 +269,7 @@ impl Ui {
 
     /// Turns the spinner.
     pub(crate) fn tick(&mut self) {
-        let width = self.width();
+        let width = Self::width();
         let Some(waiting) = &mut self.waiting else { return };
         let waited = waiting.since.elapsed();
         if !self.err_is_terminal {

@@ -1,5 +1,7 @@
 //! Columns.
 
+use std::fmt::Write;
+
 use super::Paint;
 
 /// Rows below their headings, each column as wide as its widest cell, two spaces between.
@@ -11,7 +13,7 @@ pub(crate) fn table<const N: usize>(paint: Paint, head: [&str; N], rows: &[[Stri
     let line = |cells: [&str; N]| {
         let mut line = String::new();
         for (cell, width) in cells.iter().zip(widths) {
-            line.push_str(&format!("{cell:<width$}  "));
+            let _ = write!(line, "{cell:<width$}  ");
         }
         line.trim_end().to_owned()
     };

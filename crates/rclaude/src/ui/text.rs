@@ -45,12 +45,18 @@ pub(crate) fn cut(text: &str, width: usize) -> String {
 
 /// A count that reads at a glance: 999, 1.2k, 34k, 1.2M.
 pub(crate) fn thousands(count: i64) -> String {
-    let tenths = |unit: i64| (count / (unit / 10)) as f64 / 10.0;
+    let tenths = |unit: i64| (count / unit, count % unit * 10 / unit);
     match count {
         ..1_000 => count.to_string(),
-        1_000..10_000 => format!("{:.1}k", tenths(1_000)),
+        1_000..10_000 => {
+            let (whole, tenth) = tenths(1_000);
+            format!("{whole}.{tenth}k")
+        }
         10_000..1_000_000 => format!("{}k", count / 1_000),
-        _ => format!("{:.1}M", tenths(1_000_000)),
+        _ => {
+            let (whole, tenth) = tenths(1_000_000);
+            format!("{whole}.{tenth}M")
+        }
     }
 }
 

@@ -1,4 +1,8 @@
 //! The program as its users start it.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, helpers of tests too")]
+
 mod client;
+mod journeys;
+mod platform;
 mod support;

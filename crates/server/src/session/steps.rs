@@ -10,6 +10,7 @@ use rclaude_sandbox::{
 };
 use rclaude_store::{sandbox, session};
 use rclaude_types::{FailureReason, NoticeLevel, Phase};
+use tokio::time::Instant;
 
 use super::{
     actor::{Actor, Next, TickError},
@@ -66,10 +67,12 @@ impl Actor {
         if let Some(stored) = &self.session.checkout {
             let checkout: Checkout = match serde_json::from_value(stored.clone()) {
                 Ok(checkout) => checkout,
-                Err(error) => return Ok(Err(format!("the stored checkout cannot be read: {error}"))),
+                Err(error) => {
+                    return Ok(Err(format!("the stored checkout cannot be read: {error}")));
+                }
             };
             let restored = self.engine.repos.restore(&checkout).await;
-            return Ok(restored.map(|_| Some(checkout)).map_err(|error| error.to_string()));
+            return Ok(restored.map(|()| Some(checkout)).map_err(|error| error.to_string()));
         }
         let options = PrepareOptions::new(&self.session.name);
         let checkout = match self.engine.repos.prepare(source, &options, &mut |_| {}).await {
@@ -177,6 +180,7 @@ impl Actor {
         let observed = lifecycle::observe(self.sandbox.phase, seen, self.engine.can());
         if observed != self.sandbox.phase {
             self.drop_link();
+            self.falls.fell(Instant::now());
             let note = match observed {
                 Phase::Paused => "the sandbox had stopped; its files are kept",
                 _ => "the sandbox is gone",
@@ -226,6 +230,9 @@ impl Actor {
     }
 
     async fn resume(&mut self) -> Result<Next, TickError> {
+        if let Some(left) = self.falls.wait(Instant::now()) {
+            return Ok(Next::Wait(left));
+        }
         if self.sandbox.phase != Phase::Resuming {
             self.lose_execs().await?;
             self.set_phase(Phase::Resuming, None).await?;

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::*;
 
+#[expect(clippy::needless_pass_by_value, reason = "reads better where it is called")]
 fn event(seq: i64, body: Value) -> Event {
     let mut event = json!({ "seq": seq, "at": Timestamp::default() });
     event.as_object_mut().unwrap().extend(body.as_object().unwrap().clone());
@@ -18,7 +19,7 @@ fn tokens() -> Value {
 
 /// A session in which everything happens once.
 fn script() -> Vec<Event> {
-    let long: String = (1..=12).map(|n| format!("line {n}\n")).collect();
+    let long = (1..=12).map(|n| format!("line {n}")).collect::<Vec<_>>().join("\n");
     let approval = json!({
         "id": "apr_019a0000000070008000000000000004",
         "session": "ses_019a0000000070008000000000000001",
@@ -177,23 +178,4 @@ fn ones_own_prompt_is_not_echoed_and_anothers_is() {
     let queued = |seq, text: &str| event(seq, json!({ "type": "turn_queued", "text": text }));
     assert_eq!(renderer.event(&queued(1, "mine")), []);
     assert_eq!(renderer.event(&queued(2, "mine")), [Piece::Err("› mine\n".into())]);
-}
-
-#[test]
-fn a_diff_in_numbers_keeps_its_proportions() {
-    let file = |path: &str, insertions, deletions| rclaude_types::DiffStatFile {
-        path: path.to_owned(),
-        insertions,
-        deletions,
-    };
-    let stat = DiffStat {
-        files: vec![
-            file("src/main.rs", Some(3), Some(1)),
-            file("big.txt", Some(1_000), Some(0)),
-            file("logo.png", None, None),
-        ],
-        insertions: 1_003,
-        deletions: 1,
-    };
-    insta::assert_snapshot!(diff_stat(Paint::new(false), &stat, 50));
 }

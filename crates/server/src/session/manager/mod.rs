@@ -27,7 +27,7 @@ use super::{engine::Engine, events, inside, live::Handle};
 pub type Result<T, E = Problem> = std::result::Result<T, E>;
 
 /// How long a command or a file waits for its session's sandbox to come up.
-const WAKING: Duration = Duration::from_secs(60);
+const WAKING: Duration = Duration::from_mins(1);
 /// Events in one batch of a follower's.
 const BATCH: u32 = 256;
 
