@@ -6,3 +6,4 @@ mod client;
 mod journeys;
 mod platform;
 mod support;
+mod verbs;
