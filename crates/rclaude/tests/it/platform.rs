@@ -131,7 +131,8 @@ impl Platform {
         self.ended = true;
     }
 
-    fn end_supervisor(&self) {
+    /// Kills the supervisor.
+    pub(crate) fn end_supervisor(&self) {
         let engine = self.data().join("engine");
         for (pid, command) in processes() {
             if command.contains("__supervisor") && command.contains(&*engine.to_string_lossy()) {
@@ -421,7 +422,7 @@ fn processes() -> Vec<(u32, String)> {
         .collect()
 }
 
-fn kill(pid: u32) {
+pub(crate) fn kill(pid: u32) {
     let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
     // It may have ended by itself.
     let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
