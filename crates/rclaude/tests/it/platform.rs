@@ -29,6 +29,7 @@ pub(crate) struct Platform {
     http: reqwest::Client,
     url: String,
     token: String,
+    flags: Vec<String>,
     ended: bool,
 }
 
@@ -38,7 +39,8 @@ impl Platform {
         Self::start_with(Agent::Real, &[]).await
     }
 
-    /// The same with another agent, or with more flags for `rclaude serve`.
+    /// The same with another agent, or with more flags for `rclaude serve`, which keeps them when
+    /// it is started again.
     pub(crate) async fn start_with(agent: Agent<'_>, flags: &[&str]) -> Self {
         let home = tempfile::tempdir().unwrap();
         fs::create_dir(home.path().join("data")).unwrap();
@@ -55,9 +57,10 @@ impl Platform {
         }
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let emulator = Emulator::new().recording().serve(listener).unwrap();
-        let process = spawn(home.path(), &emulator.url(), flags);
+        let flags: Vec<_> = flags.iter().map(|&flag| flag.to_owned()).collect();
+        let process = spawn(home.path(), &emulator.url(), &flags);
         let (http, url, token) = (reqwest::Client::new(), String::new(), String::new());
-        let mut platform = Self { home, process, emulator, http, url, token, ended: false };
+        let mut platform = Self { home, process, emulator, http, url, token, flags, ended: false };
         platform.await_ready().await;
         platform
     }
@@ -94,7 +97,7 @@ impl Platform {
     pub(crate) async fn restart(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
-        self.process = spawn(self.home.path(), &self.emulator.url(), &[]);
+        self.process = spawn(self.home.path(), &self.emulator.url(), &self.flags);
         self.await_ready().await;
     }
 
@@ -128,7 +131,8 @@ impl Platform {
         self.ended = true;
     }
 
-    fn end_supervisor(&self) {
+    /// Kills the supervisor.
+    pub(crate) fn end_supervisor(&self) {
         let engine = self.data().join("engine");
         for (pid, command) in processes() {
             if command.contains("__supervisor") && command.contains(&*engine.to_string_lossy()) {
@@ -384,10 +388,15 @@ pub(crate) fn script(steps: &Value) -> String {
     format!("<<SCRIPT {steps} SCRIPT>>")
 }
 
-fn spawn(home: &Path, model: &str, flags: &[&str]) -> Child {
+fn spawn(home: &Path, model: &str, flags: &[String]) -> Child {
+    let anywhere: &[&str] = match flags.iter().any(|flag| flag == "--listen") {
+        true => &[],
+        false => &["--listen", "127.0.0.1:0"],
+    };
     let log = fs::File::options().create(true).append(true).open(home.join("log")).unwrap();
     Command::new(env!("CARGO_BIN_EXE_rclaude"))
-        .args(["serve", "--listen", "127.0.0.1:0", "--llm-url", model])
+        .args(["serve", "--llm-url", model])
+        .args(anywhere)
         .args(flags)
         .env_clear()
         .env("PATH", "/usr/local/bin:/usr/bin:/bin")
@@ -413,7 +422,7 @@ fn processes() -> Vec<(u32, String)> {
         .collect()
 }
 
-fn kill(pid: u32) {
+pub(crate) fn kill(pid: u32) {
     let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
     // It may have ended by itself.
     let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);

@@ -68,7 +68,7 @@ impl SessionManager {
         if request.root && !settings.allow_root {
             return Err(Problem::new(
                 ErrorCode::Forbidden,
-                "this session does not allow root; make one with `allow_root`",
+                "this session does not allow root; make one with `allow_root` (--allow-root)",
             ));
         }
         let mut env = environment(&settings.env);
