@@ -29,31 +29,7 @@ fi
 cargo test --workspace --doc --quiet
 
 echo "== the API, fuzzed from its contract"
-fuzzed=$(mktemp -d)
-ln -s "$RCLAUDE_TEST_DATA/agents" "$fuzzed/agents"
-target/debug/rclaude --data-dir "$fuzzed" serve --emulator --listen 127.0.0.1:0 >"$fuzzed/log" 2>&1 &
-server=$!
-cleanup() {
-    target/debug/rclaude --data-dir "$fuzzed" ls --json 2>/dev/null |
-        python3 -c 'import json,sys; [print(json.loads(l)["id"]) for l in sys.stdin]' |
-        xargs -r target/debug/rclaude --data-dir "$fuzzed" rm --force 2>/dev/null || true
-    for _ in $(seq 100); do
-        [ -n "$(ls -A "$fuzzed/engine/sandboxes" 2>/dev/null)" ] || break
-        sleep 0.1
-    done
-    kill "$server" 2>/dev/null && wait "$server" || true
-    pkill -f "__supervisor --dir $fuzzed/" || true
-    rm -rf "$fuzzed"
-}
-trap cleanup EXIT
-for _ in $(seq 200); do
-    [ ! -e "$fuzzed/server.json" ] || break
-    sleep 0.05
-done
-url=$(python3 -c 'import json,sys; print(json.load(open(sys.argv[1]))["url"].rstrip("/"))' "$fuzzed/server.json")
-scripts/fuzz-api.sh "$url" "$(cat "$fuzzed/token")"
-trap 'rm -f "$before" "$after"' EXIT
-cleanup
+scripts/fuzz-api.sh
 
 echo "== nothing left behind"
 scripts/leak-check.sh --all | sort >"$after" || true

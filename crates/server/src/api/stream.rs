@@ -24,6 +24,19 @@ pub(super) const EVENT_STREAM: &str = "text/event-stream";
 /// Media type of a stream of JSON values, one to a line.
 pub(super) const NDJSON: &str = "application/x-ndjson";
 
+/// One event of an answer in server-sent events (WHATWG HTML, "Server-sent events"), for the
+/// contract alone.
+#[derive(Debug, utoipa::ToSchema)]
+#[expect(dead_code, reason = "describes what is written field by field")]
+pub(super) struct ServerSentEvent {
+    /// Where to go on from: send it as `last-event-id`.
+    id: Option<String>,
+    /// `problem` for an error that ends the stream, otherwise absent or `message`.
+    event: Option<String>,
+    /// JSON: an event, a frame, or a problem.
+    data: String,
+}
+
 /// How often a silent stream says that it is still there: well within the minute after which
 /// proxies and NATs forget a connection.
 pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(15);

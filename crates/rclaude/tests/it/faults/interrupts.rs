@@ -65,7 +65,10 @@ async fn an_interrupt_right_after_the_prompt_stops_it_whatever_it_had_come_to() 
         tokio::time::sleep(Duration::from_millis(wait)).await;
         interrupt(&platform, &id).await;
         let outcome = outcome(&platform, &id, &turn).await;
-        assert!(matches!(outcome, TurnOutcome::Interrupted | TurnOutcome::Cancelled), "{outcome:?}");
+        assert!(
+            matches!(outcome, TurnOutcome::Interrupted | TurnOutcome::Cancelled),
+            "{outcome:?}"
+        );
     }
     works(&platform, &id).await;
     platform.end().await;
@@ -80,7 +83,10 @@ async fn an_interrupt_while_the_agent_starts_stops_the_turn() {
         interrupt(&platform, &id).await;
         let turn = platform.first_turn(&id).await;
         let outcome = outcome(&platform, &id, &turn).await;
-        assert!(matches!(outcome, TurnOutcome::Interrupted | TurnOutcome::Cancelled), "{outcome:?}");
+        assert!(
+            matches!(outcome, TurnOutcome::Interrupted | TurnOutcome::Cancelled),
+            "{outcome:?}"
+        );
         works(&platform, &id).await;
     }
     platform.end().await;

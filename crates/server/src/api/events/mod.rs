@@ -24,7 +24,7 @@ use super::{
     Api,
     extract::{InSession, Query},
     problem::{Refusal, Result},
-    stream::{EVENT_STREAM, accepts},
+    stream::{EVENT_STREAM, ServerSentEvent, accepts},
     validate::Validate,
 };
 
@@ -104,7 +104,7 @@ impl Validate for EventsQuery {
         (status = 101, description = "A WebSocket, one event to a text frame."),
         (status = 200, description = "Events in the manner asked for.", content(
             (Page<Event> = "application/json"),
-            (String = "text/event-stream"),
+            (ServerSentEvent = "text/event-stream"),
         )),
     )
 )]
