@@ -2,8 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, helpers of tests too")]
 
+mod bad_input;
 mod client;
 mod journeys;
 mod platform;
+mod serve;
 mod support;
 mod verbs;
