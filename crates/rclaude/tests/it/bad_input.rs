@@ -200,6 +200,8 @@ async fn what_is_not_a_request_is_refused_by_the_api() {
     let id = platform.session(json!({ "name": "one" })).await;
     let turns = format!("/v1/sessions/{id}/turns");
     let execs = format!("/v1/sessions/{id}/execs");
+    // Once it is up, nothing more happens in it by itself.
+    assert_eq!(platform.run(&["resume", "one"]).await.code, Some(0));
     let before = platform.events(&id).await.len();
     let cases: [(&str, &str, &str, u16, &str, &str); 14] = [
         ("POST", "/v1/sessions", "{oops", 400, "invalid_request", "line 1"),

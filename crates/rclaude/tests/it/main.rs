@@ -8,4 +8,5 @@ mod journeys;
 mod platform;
 mod serve;
 mod support;
+mod terminal;
 mod verbs;

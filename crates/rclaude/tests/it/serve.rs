@@ -19,14 +19,14 @@ use crate::{
 };
 
 /// A server of a test's own, started the way a person does it.
-struct Server {
-    home: Home,
+pub(crate) struct Server {
+    pub(crate) home: Home,
     process: Option<Child>,
 }
 
 impl Server {
     /// A home for servers, in which none runs yet.
-    fn none() -> Self {
+    pub(crate) fn none() -> Self {
         Self { home: Home::new(), process: None }
     }
 
