@@ -121,6 +121,14 @@ const fn hint_for(code: ErrorCode) -> Option<&'static str> {
         ErrorCode::LlmNotConfigured => {
             "start the server with ANTHROPIC_API_KEY set, or with --llm-url"
         }
+        ErrorCode::RepositoryUnavailable => {
+            "check the URL or path; the server reads it with its own git, its own user and that \
+             user's credentials"
+        }
+        ErrorCode::RevisionNotFound => {
+            "`git ls-remote REPOSITORY` lists the branches and tags; leave --branch out for the \
+             default one"
+        }
         ErrorCode::HostUnsupported => "`rclaude doctor` on the server's host says what is missing",
         _ => return None,
     })

@@ -2,10 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, helpers of tests too")]
 
+mod bad_input;
 mod client;
 mod faults;
 mod follower;
 mod journeys;
 mod platform;
+mod serve;
 mod support;
+mod terminal;
 mod verbs;

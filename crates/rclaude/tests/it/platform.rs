@@ -410,7 +410,8 @@ fn spawn(home: &Path, model: &str, flags: &[String]) -> Child {
         .unwrap()
 }
 
-fn processes() -> Vec<(u32, String)> {
+/// Every process of this host, with its command line.
+pub(crate) fn processes() -> Vec<(u32, String)> {
     fs::read_dir("/proc")
         .unwrap()
         .flatten()
@@ -422,6 +423,7 @@ fn processes() -> Vec<(u32, String)> {
         .collect()
 }
 
+/// Ends a process at once.
 pub(crate) fn kill(pid: u32) {
     let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
     // It may have ended by itself.
@@ -443,7 +445,7 @@ fn repository_root() -> PathBuf {
 }
 
 /// Where `make test` installed the agent.
-fn installed_agents() -> PathBuf {
+pub(crate) fn installed_agents() -> PathBuf {
     let data = std::env::var_os("RCLAUDE_TEST_DATA")
         .map_or_else(|| repository_root().join(".tools/data"), PathBuf::from);
     let agents = data.join("agents");
