@@ -18,7 +18,8 @@ fn bash(command: &str) -> Value {
 }
 
 /// A command that notes that it began, waits for the file `go`, and notes that it is through.
-const PATIENT: &str = "echo began >> log; while [ ! -e go ]; do sleep 0.05; done; echo through >> log";
+const PATIENT: &str =
+    "echo began >> log; while [ ! -e go ]; do sleep 0.05; done; echo through >> log";
 
 /// A prompt that runs [`PATIENT`] and then says `done`.
 fn patient() -> String {

@@ -29,12 +29,12 @@ impl Platform {
         let bearer = format!("Bearer {token}").parse().unwrap();
         request.headers_mut().insert("authorization", bearer);
         let (socket, _) = tokio_tungstenite::connect_async(request).await.unwrap();
-        let events = socket
-            .take_while(|frame| std::future::ready(frame.is_ok()))
-            .filter_map(async |frame| match frame {
+        let events = socket.take_while(|frame| std::future::ready(frame.is_ok())).filter_map(
+            async |frame| match frame {
                 Ok(Message::Text(text)) => Some(serde_json::from_str(&text).unwrap()),
                 _ => None,
-            });
+            },
+        );
         Follower(Box::pin(events))
     }
 

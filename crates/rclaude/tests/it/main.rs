@@ -2,9 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, helpers of tests too")]
 
+mod agent_script;
+mod approvals;
 mod client;
 mod faults;
 mod follower;
+mod isolation;
 mod journeys;
+mod model;
 mod platform;
 mod support;

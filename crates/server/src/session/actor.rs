@@ -50,6 +50,8 @@ pub(super) struct Actor {
     pub(super) run: Option<AgentRun>,
     /// Failed attempts at the present step.
     pub(super) attempts: u32,
+    /// Ticks that failed, and when the last did.
+    failures: (u32, Instant),
     /// Processes that the kernel was last seen to have ended for want of memory.
     pub(super) oom_kills: u64,
 }
@@ -102,7 +104,18 @@ impl Actor {
         let sandbox = sandbox::current(&mut conn, &handle.id).await?;
         drop(conn);
         let (link, run) = (None, None);
-        Ok(Self { engine, handle, session, sandbox, link, run, attempts: 0, oom_kills: 0 })
+        let failures = (0, Instant::now());
+        Ok(Self {
+            engine,
+            handle,
+            session,
+            sandbox,
+            link,
+            run,
+            attempts: 0,
+            failures,
+            oom_kills: 0,
+        })
     }
 
     async fn live(&mut self) {
@@ -113,7 +126,7 @@ impl Actor {
                     tracing::warn!(session.id = %self.handle.id, %error, "will try again");
                     // Whatever is in memory may be ahead of what was stored.
                     self.drop_link();
-                    Next::Wait(self.backoff())
+                    Next::Wait(self.pause_after_failure())
                 }
             };
             match next {
@@ -145,9 +158,18 @@ impl Actor {
 
     /// Time before the next attempt; longer each time, until something succeeds.
     pub(super) fn backoff(&mut self) -> Duration {
-        let wait = Duration::from_millis(50) * 2_u32.saturating_pow(self.attempts.min(10));
         self.attempts += 1;
-        wait.min(LONGEST_BACKOFF)
+        pause_before(self.attempts)
+    }
+
+    /// Time before the next tick after one that failed; longer each time, until for a while none
+    /// did. Attempts at a step do not count here: the link comes back at once when what fails
+    /// lies behind it.
+    fn pause_after_failure(&mut self) -> Duration {
+        let (failures, last) = self.failures;
+        let failures = if last.elapsed() > 2 * LONGEST_BACKOFF { 1 } else { failures + 1 };
+        self.failures = (failures, Instant::now());
+        pause_before(failures)
     }
 
     /// Until a nudge, news from the agent, the end of the link, or `longest`.
@@ -225,4 +247,10 @@ impl Actor {
         self.engine.store.write(async move |tx| session::mark_deleted(tx, &id, now).await).await?;
         Ok(Next::Done)
     }
+}
+
+/// Time before another attempt after so many that failed.
+fn pause_before(attempts: u32) -> Duration {
+    let doublings = attempts.saturating_sub(1).min(10);
+    (Duration::from_millis(50) * 2_u32.saturating_pow(doublings)).min(LONGEST_BACKOFF)
 }

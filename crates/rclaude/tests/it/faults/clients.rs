@@ -80,7 +80,8 @@ async fn a_prompt_whose_sender_hangs_up_at_once_is_worked_on_or_never_was() {
     let (url, token) = platform.access();
     let host = url.trim_start_matches("http://").to_owned();
     for round in 0..20_u64 {
-        let body = json!({"text": script(&json!([[{"text": format!("round {round}")}]]))}).to_string();
+        let body =
+            json!({"text": script(&json!([[{"text": format!("round {round}")}]]))}).to_string();
         let request = format!(
             "POST /v1/sessions/{id}/turns HTTP/1.1\r\nhost: {host}\r\nauthorization: Bearer \
              {token}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",

@@ -14,9 +14,11 @@ async fn an_agent_killed_while_it_speaks_takes_its_turn_up_again_by_itself() {
     platform.kill_in(&id, "claude").await;
     let turn = platform.first_turn(&id).await;
     completed(&platform, &id, &turn).await;
-    let killed = platform.events(&id).await.into_iter().filter(|event| {
-        matches!(event.body, EventBody::AgentExited { signal: Some(9), .. })
-    });
+    let killed = platform
+        .events(&id)
+        .await
+        .into_iter()
+        .filter(|event| matches!(event.body, EventBody::AgentExited { signal: Some(9), .. }));
     assert_eq!(killed.count(), 1);
     works(&platform, &id).await;
     platform.end().await;

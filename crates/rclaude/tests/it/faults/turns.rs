@@ -24,9 +24,11 @@ async fn a_word_said_to_a_turn_under_way_reaches_the_model_and_shares_the_turns_
     go(&platform, &id).await;
     completed(&platform, &id, &first).await;
     completed(&platform, &id, &steered).await;
-    let heard = platform.emulator.requests().iter().any(|request| {
-        String::from_utf8_lossy(&request.body).contains("mind the gap")
-    });
+    let heard = platform
+        .emulator
+        .requests()
+        .iter()
+        .any(|request| String::from_utf8_lossy(&request.body).contains("mind the gap"));
     assert!(heard);
     super::works(&platform, &id).await;
     platform.end().await;
@@ -43,9 +45,11 @@ async fn a_word_said_to_an_agent_that_then_dies_is_not_lost() {
     go(&platform, &id).await;
     completed(&platform, &id, &first).await;
     completed(&platform, &id, &steered).await;
-    let heard = platform.emulator.requests().iter().any(|request| {
-        String::from_utf8_lossy(&request.body).contains("mind the gap")
-    });
+    let heard = platform
+        .emulator
+        .requests()
+        .iter()
+        .any(|request| String::from_utf8_lossy(&request.body).contains("mind the gap"));
     assert!(heard);
     super::works(&platform, &id).await;
     platform.end().await;
@@ -63,10 +67,9 @@ async fn a_request_repeated_under_its_key_makes_one_session_and_one_turn() {
     };
     let say = script(&json!([[bash("echo once >> log")], [{"text": "done"}]]));
     let body = json!({"permission_mode": "bypassPermissions", "prompt": {"text": say}});
-    let tries = futures::future::join_all(
-        (0..4).map(|_| post("/v1/sessions", "key-1", body.clone())),
-    )
-    .await;
+    let tries =
+        futures::future::join_all((0..4).map(|_| post("/v1/sessions", "key-1", body.clone())))
+            .await;
     let id = tries[0].1["id"].as_str().unwrap();
     assert!(tries.iter().all(|(status, made)| *status == 201 && made["id"] == id), "{tries:?}");
     let turns = format!("/v1/sessions/{id}/turns");
