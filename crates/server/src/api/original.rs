@@ -132,8 +132,7 @@ pub(super) async fn execute(
     InSession(id): InSession,
     Json(request): Json<Execute>,
 ) -> Result<Answer<Executed>> {
-    let exec = api.sessions.exec(&id, None, request.request()).await?;
-    let frames = api.sessions.exec_output(&id, &exec.id, 0, 0, true).await?;
+    let (_, frames) = api.sessions.exec_and_follow(&id, None, request.request()).await?;
     Ok(Answer(gather(frames).await?))
 }
 

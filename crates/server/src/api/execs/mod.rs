@@ -110,14 +110,14 @@ pub(super) async fn start(
     Json(request): Json<CreateExec>,
 ) -> Result<Response> {
     let chosen = once.map(|key| derived(id.as_str(), &key));
-    let exec = api.sessions.exec(&id, chosen, request).await?;
-    let location = format!("/v1/sessions/{id}/execs/{}", exec.id);
+    let location = |exec: &Exec| format!("/v1/sessions/{id}/execs/{}", exec.id);
     if !query.follow {
-        return Ok(created(location, exec).into_response());
+        let exec = api.sessions.exec(&id, chosen, request).await?;
+        return Ok(created(location(&exec), exec).into_response());
     }
-    let frames = api.sessions.exec_output(&id, &exec.id, 0, 0, true).await?;
+    let (exec, frames) = api.sessions.exec_and_follow(&id, chosen, request).await?;
     let answer = output::answer(&api, &headers, frames, output::Offsets::default());
-    Ok(([(header::LOCATION, location)], answer).into_response())
+    Ok(([(header::LOCATION, location(&exec))], answer).into_response())
 }
 
 /// A repeated request adopts the command its first one started if it chooses the same id, so the
