@@ -182,7 +182,7 @@ pub(super) fn watch_exec(
         };
         let now = task.now();
         let written = task
-            .commit(&session, async move |tx, log| {
+            .commit_aside(&session, async move |tx, log| {
                 if exec::finish(tx, &id, code, signal, now).await? {
                     log.push(None, EventBody::ExecEnded { id, exit_code: code, signal });
                 }
