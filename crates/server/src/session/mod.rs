@@ -9,6 +9,7 @@ mod agent_life;
 mod agent_run;
 pub(crate) mod engine;
 mod events;
+mod feeder;
 mod inside;
 pub mod lifecycle;
 mod link;
