@@ -19,7 +19,7 @@ use crate::{
     info::Info,
     metering::StoredUsage,
     repo::{RepoCache, RepoError},
-    session::{engine::Engine, live::Live, manager::SessionManager},
+    session::{engine::Engine, live::Live, manager::SessionManager, sweep},
 };
 
 /// How long requests under way may take to end when the server goes down.
@@ -119,6 +119,7 @@ pub async fn run(
     let recovered =
         sessions.recover().await.map_err(|problem| ServeError::Engine(problem.detail))?;
 
+    tracker.spawn(sweep::run(engine.clone()));
     let token = owner_token(&dir)?;
     let metrics = metrics_recorder();
     let upkeep = metrics.clone();

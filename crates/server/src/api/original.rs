@@ -30,7 +30,7 @@ use super::{
     openapi::Octets,
     problem::{Refusal, Result},
     sessions::{self, created},
-    stream::{EVENT_STREAM, accepts, problem_frame, sse},
+    stream::{EVENT_STREAM, ServerSentEvent, accepts, problem_frame, sse},
     validate::Validate,
 };
 
@@ -201,7 +201,7 @@ impl Validate for Chat {
         (status = 201, description = "The turn, queued.", body = Turn,
             headers(("location" = String, description = "The turn's path."))),
         (status = 200, description = "The turn's events.",
-            body = String, content_type = "text/event-stream"),
+            body = ServerSentEvent, content_type = "text/event-stream"),
     )
 )]
 pub(super) async fn chat(

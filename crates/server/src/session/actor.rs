@@ -36,7 +36,7 @@ use super::{
 };
 
 /// How long a settled actor goes without a look at its rows.
-pub(super) const INSPECTION: Duration = Duration::from_secs(30);
+pub(super) const INSPECTION: Duration = Duration::from_secs(15);
 /// The longest pause between attempts at something that fails.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(15);
 
@@ -53,6 +53,8 @@ pub(super) struct Actor {
     pub(super) attempts: u32,
     /// How often the sandbox fell over lately.
     pub(super) falls: Falls,
+    /// Whether its owner was told that the disk is full.
+    pub(super) told_full: bool,
     /// Processes that the kernel was last seen to have ended for want of memory.
     pub(super) oom_kills: u64,
 }
@@ -106,7 +108,18 @@ impl Actor {
         drop(conn);
         let (link, run) = (None, None);
         let falls = Falls::default();
-        Ok(Self { engine, handle, session, sandbox, link, run, attempts: 0, falls, oom_kills: 0 })
+        Ok(Self {
+            engine,
+            handle,
+            session,
+            sandbox,
+            link,
+            run,
+            attempts: 0,
+            falls,
+            told_full: false,
+            oom_kills: 0,
+        })
     }
 
     async fn live(&mut self) {
@@ -142,7 +155,10 @@ impl Actor {
         match self.sandbox.phase {
             Phase::Destroyed => self.bury_session().await,
             Phase::Running if self.link.is_none() => self.relink().await,
-            Phase::Running => self.drive_agent().await,
+            Phase::Running => {
+                self.mind_disk().await?;
+                self.drive_agent().await
+            }
             _ => Ok(Next::Wait(INSPECTION)),
         }
     }

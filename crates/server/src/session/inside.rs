@@ -6,7 +6,7 @@ use futures::StreamExt;
 use rclaude_sandbox::agentd::{self, Output, OutputFrom};
 use rclaude_store::exec;
 use rclaude_types::{
-    DiffFormat, DiffStat, EventBody, ExecId, SessionDiff,
+    DiffFormat, DiffStat, EventBody, ExecId, NoticeLevel, SessionDiff,
     agentd::{ProcessSpec, ProcessState, Stdin, User},
 };
 use uuid::Uuid;
@@ -104,6 +104,23 @@ impl Actor {
                 None
             }
         }
+    }
+
+    /// Says so when the sandbox's disk is full: nothing is lost, but everything waits.
+    pub(super) async fn mind_disk(&mut self) -> Result<(), TickError> {
+        let Some(link) = &self.link else { return Ok(()) };
+        if !link.due() {
+            return Ok(());
+        }
+        let health = link.client.health().await;
+        let full = health.map_err(|error| TickError::Link(error.to_string()))?.journal_full;
+        if full && !self.told_full {
+            let text = "the disk is full: what the session's processes print waits until there is \
+                        room; nothing is lost";
+            self.notice(NoticeLevel::Error, "disk_full", text).await?;
+        }
+        self.told_full = full;
+        Ok(())
     }
 
     /// Follows every command that is under way, to write its end.

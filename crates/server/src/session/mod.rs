@@ -19,4 +19,5 @@ mod names;
 mod outbound;
 mod run_state;
 mod steps;
+pub(crate) mod sweep;
 mod turns;

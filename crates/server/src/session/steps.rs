@@ -72,7 +72,7 @@ impl Actor {
                 }
             };
             let restored = self.engine.repos.restore(&checkout).await;
-            return Ok(restored.map(|_| Some(checkout)).map_err(|error| error.to_string()));
+            return Ok(restored.map(|()| Some(checkout)).map_err(|error| error.to_string()));
         }
         let options = PrepareOptions::new(&self.session.name);
         let checkout = match self.engine.repos.prepare(source, &options, &mut |_| {}).await {

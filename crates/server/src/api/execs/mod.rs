@@ -22,6 +22,7 @@ use super::{
     openapi::Octets,
     problem::{Refusal, Result},
     sessions::created,
+    stream::ServerSentEvent,
     validate::Validate,
 };
 
@@ -100,7 +101,7 @@ free_of_bounds!(StartQuery, OutputQuery, StdinQuery);
             headers(("location" = String, description = "The command's path."))),
         (status = 200, description = "Its output, with `follow`.", content(
             (ExecFrame = "application/x-ndjson"),
-            (String = "text/event-stream"),
+            (ServerSentEvent = "text/event-stream"),
         )),
     )
 )]
@@ -213,7 +214,7 @@ pub(super) async fn get(
     responses(
         (status = 200, description = "Frames: `started` first, `exited` or `lost` last.", content(
             (ExecFrame = "application/x-ndjson"),
-            (String = "text/event-stream"),
+            (ServerSentEvent = "text/event-stream"),
         )),
     )
 )]

@@ -22,6 +22,7 @@ use super::{
     extract::{InSession, Query},
     openapi::Octets,
     problem::{Refusal, Result},
+    stream,
     validate::{self, Validate},
 };
 
@@ -169,9 +170,9 @@ pub(super) async fn send(
         }
     };
     let (entry, bytes) = api.sessions.read_file(id, path, range.clone()).await?;
-    let body = Body::from_stream(bytes);
     let about = about(&entry);
     let Some(range) = range else {
+        let body = stream::body(bytes).await?;
         // Files that the kernel makes up (/proc) say 0 and have content all the same.
         let length = (entry.size > 0).then(|| [(header::CONTENT_LENGTH, entry.size.to_string())]);
         return Ok(match length {
@@ -187,6 +188,7 @@ pub(super) async fn send(
         let total = [(header::CONTENT_RANGE, format!("bytes */{}", entry.size))];
         return Ok((total, refusal).into_response());
     }
+    let body = stream::body(bytes).await?;
     let end = range.end.min(entry.size);
     let part = [
         (header::CONTENT_RANGE, format!("bytes {}-{}/{}", range.start, end - 1, entry.size)),
@@ -306,7 +308,7 @@ pub(super) async fn download_tar(
     Query(query): Query<DirectoryQuery>,
 ) -> Result<Response> {
     let archive = api.sessions.download_tar(&id, &query.path).await?;
-    Ok(([(header::CONTENT_TYPE, TAR)], Body::from_stream(archive)).into_response())
+    Ok(([(header::CONTENT_TYPE, TAR)], stream::body(archive).await?).into_response())
 }
 
 /// Unpacks a tar stream into a directory.
