@@ -64,6 +64,9 @@ queries! {
     CURRENT = concat!("SELECT ", columns!(), " FROM turn WHERE session = $1 \
                AND state IN ('running', 'awaiting_input') AND state <> 'ended' \
                ORDER BY number LIMIT 1");
+    UNDER_WAY = concat!("SELECT ", columns!(), " FROM turn WHERE session = $1 \
+                 AND state IN ('running', 'awaiting_input') AND state <> 'ended' \
+                 ORDER BY number");
     SET_STATE = "UPDATE turn SET state = $2, started_at = coalesce(started_at, $3) WHERE id = $1";
     REQUEUE = "UPDATE turn SET state = 'queued', started_at = NULL WHERE id = $1";
     END = "UPDATE turn SET state = 'ended', outcome = $2, failure = $3, ended_at = $4 WHERE id = $1";
@@ -131,6 +134,11 @@ pub async fn queued(conn: &mut Conn, session: &SessionId) -> Result<Vec<TurnRow>
 /// The turn under way: running, or waiting for its user.
 pub async fn current(conn: &mut Conn, session: &SessionId) -> Result<Option<TurnRow>> {
     conn.first(CURRENT, [session.into()]).await?.as_ref().map(read).transpose()
+}
+
+/// The turn under way, and after it the prompts that were said to it, in order.
+pub async fn under_way(conn: &mut Conn, session: &SessionId) -> Result<Vec<TurnRow>> {
+    conn.all(UNDER_WAY, [session.into()]).await?.iter().map(read).collect()
 }
 
 /// The agent begins with a queued turn. Fails with [`StoreError::Conflict`] if it is not queued.

@@ -6,11 +6,15 @@
     reason = "a test fails by panicking, helpers of tests too"
 )]
 
+mod agent_script;
+mod approvals;
 mod bad_input;
 mod client;
 mod faults;
 mod follower;
+mod isolation;
 mod journeys;
+mod model;
 mod platform;
 mod serve;
 mod support;

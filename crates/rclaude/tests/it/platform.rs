@@ -137,6 +137,11 @@ impl Platform {
         for (pid, command) in processes() {
             if command.contains("__supervisor") && command.contains(&*engine.to_string_lossy()) {
                 kill(pid);
+                let started = Instant::now();
+                while processes().iter().any(|(other, line)| *other == pid && !line.is_empty()) {
+                    assert!(started.elapsed() < PATIENCE, "the supervisor does not end");
+                    std::thread::sleep(Duration::from_millis(5));
+                }
             }
         }
     }
@@ -149,6 +154,13 @@ impl Platform {
     /// A directory for the test's own files.
     pub(crate) fn scratch(&self) -> &Path {
         self.home.path()
+    }
+
+    /// The most memory that the server ever had, in MiB.
+    pub(crate) fn peak_memory_mib(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        peak.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
     }
 
     /// What the server has logged.

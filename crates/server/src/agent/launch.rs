@@ -14,6 +14,9 @@ pub struct Launch {
     pub agent_session: Uuid,
     /// The conversation exists in the sandbox's home: take it up.
     pub resume: bool,
+    /// Its last turn was cut short and is to be run again. Without this a turn that was stopped
+    /// stays so.
+    pub continues: bool,
     /// The model, in the agent's vocabulary; its default if absent.
     pub model: Option<String>,
     /// What it may do without asking.
@@ -34,6 +37,7 @@ impl fmt::Debug for Launch {
             .field("binary", &self.binary)
             .field("agent_session", &self.agent_session)
             .field("resume", &self.resume)
+            .field("continues", &self.continues)
             .field("model", &self.model)
             .field("permission_mode", &self.permission_mode)
             .field("gateway_url", &self.gateway_url)

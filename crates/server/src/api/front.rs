@@ -66,10 +66,9 @@ pub(super) async fn front(State(api): State<Api>, request: Request, next: Next) 
 
     let mut response = match admit(&api, &request) {
         Err(refusal) => refusal.into_response(),
-        // A handler's state is dropped with its future, so nothing half-done is seen again.
-        Ok(()) => match AssertUnwindSafe(next.run(request)).catch_unwind().await {
-            Ok(response) => response,
-            Err(_) => Refusal::new(
+        Ok(()) => match answer(&api, request, next).await {
+            Some(response) => response,
+            None => Refusal::new(
                 ErrorCode::Internal,
                 "the server made a mistake; its log has the rest under this request's id",
             )
@@ -124,6 +123,15 @@ fn log(request_id: &str, method: &Method, path: &str, problem: &Problem) {
         501.. => line!(warn, "is not possible now"),
         _ => line!(info, "refused"),
     }
+}
+
+/// The handler's answer; `None` if it panicked. What changes something is carried through even if
+/// the client hangs up meanwhile: otherwise a change might be stored and nobody be told of it.
+async fn answer(api: &Api, request: Request, next: Next) -> Option<Response> {
+    // A handler's state is dropped with its future, so nothing half-done is seen again.
+    let changes = !request.method().is_safe();
+    let handler = AssertUnwindSafe(next.run(request)).catch_unwind();
+    if changes { api.tasks.spawn(handler).await.ok()?.ok() } else { handler.await.ok() }
 }
 
 fn admit(api: &Api, request: &Request) -> Result<()> {

@@ -55,6 +55,8 @@ pub(super) struct Actor {
     pub(super) falls: Falls,
     /// Whether its owner was told that the disk is full.
     pub(super) told_full: bool,
+    /// Ticks that failed, and when the last did.
+    failures: (u32, Instant),
     /// Processes that the kernel was last seen to have ended for want of memory.
     pub(super) oom_kills: u64,
 }
@@ -108,6 +110,7 @@ impl Actor {
         drop(conn);
         let (link, run) = (None, None);
         let falls = Falls::default();
+        let failures = (0, Instant::now());
         Ok(Self {
             engine,
             handle,
@@ -118,6 +121,7 @@ impl Actor {
             attempts: 0,
             falls,
             told_full: false,
+            failures,
             oom_kills: 0,
         })
     }
@@ -130,7 +134,7 @@ impl Actor {
                     tracing::warn!(session.id = %self.handle.id, %error, "will try again");
                     // Whatever is in memory may be ahead of what was stored.
                     self.drop_link();
-                    Next::Wait(self.backoff())
+                    Next::Wait(self.pause_after_failure())
                 }
             };
             match next {
@@ -165,9 +169,18 @@ impl Actor {
 
     /// Time before the next attempt; longer each time, until something succeeds.
     pub(super) fn backoff(&mut self) -> Duration {
-        let wait = Duration::from_millis(50) * 2_u32.saturating_pow(self.attempts.min(10));
         self.attempts += 1;
-        wait.min(LONGEST_BACKOFF)
+        pause_before(self.attempts)
+    }
+
+    /// Time before the next tick after one that failed; longer each time, until for a while none
+    /// did. Attempts at a step do not count here: the link comes back at once when what fails
+    /// lies behind it.
+    fn pause_after_failure(&mut self) -> Duration {
+        let (failures, last) = self.failures;
+        let failures = if last.elapsed() > 2 * LONGEST_BACKOFF { 1 } else { failures + 1 };
+        self.failures = (failures, Instant::now());
+        pause_before(failures)
     }
 
     /// Until a nudge, news from the agent, the end of the link, or `longest`.
@@ -245,4 +258,10 @@ impl Actor {
         self.engine.store.write(async move |tx| session::mark_deleted(tx, &id, now).await).await?;
         Ok(Next::Done)
     }
+}
+
+/// Time before another attempt after so many that failed.
+fn pause_before(attempts: u32) -> Duration {
+    let doublings = attempts.saturating_sub(1).min(10);
+    (Duration::from_millis(50) * 2_u32.saturating_pow(doublings)).min(LONGEST_BACKOFF)
 }

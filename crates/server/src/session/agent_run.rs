@@ -1,5 +1,7 @@
 //! Reading the agent's process and feeding it.
 
+use std::time::{Duration, Instant};
+
 use futures::StreamExt;
 use rclaude_sandbox::agentd::{self, Output, OutputFrom};
 use rclaude_store::{agent as agent_rows, approval, session, turn};
@@ -37,6 +39,8 @@ pub(super) struct AgentRun {
     stderr_line: Vec<u8>,
     /// Input before this offset has been accepted by the daemon.
     sent: u64,
+    /// The turn it was last reminded to stop, and when.
+    reminded: Option<(TurnId, Instant)>,
 }
 
 impl AgentRun {
@@ -70,7 +74,20 @@ impl AgentRun {
             // Ends with the actor's interest as well.
             tokio::select! { () = pump => {}, () = sender.closed() => {} }
         });
-        Self { exec, state, output, first: None, stderr, stderr_line: Vec::new(), sent: accepted }
+        let (first, stderr_line, reminded) = (None, Vec::new(), None);
+        Self { exec, state, output, first, stderr, stderr_line, sent: accepted, reminded }
+    }
+
+    /// Whether to remind it now that its turn is to stop: once it has begun, then every so often.
+    pub(super) fn remind(&mut self, every: Duration) -> bool {
+        let turn = self.state.turn.as_ref().filter(|_| self.state.taken);
+        let Some(turn) = turn else { return false };
+        let lately = |(of, at): &(TurnId, Instant)| of == turn && at.elapsed() < every;
+        if self.reminded.as_ref().is_some_and(lately) {
+            return false;
+        }
+        self.reminded = Some((turn.clone(), Instant::now()));
+        true
     }
 
     /// Until output arrives.

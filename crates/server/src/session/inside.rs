@@ -15,6 +15,7 @@ use super::{
     actor::{Actor, TickError},
     engine::Engine,
     link::Link,
+    run_state::RunState,
 };
 use crate::{
     agent::{self, Launch, install::CLAUDE_CODE_IN_SANDBOX},
@@ -53,12 +54,13 @@ pub(super) fn environment(own: &BTreeMap<String, String>) -> BTreeMap<String, St
 }
 
 impl Actor {
-    pub(super) fn launch(&self, agent_session: Uuid, resume: bool) -> Launch {
+    pub(super) fn launch(&self, agent_session: Uuid, resume: bool, continues: bool) -> Launch {
         let settings = &self.session.settings;
         Launch {
             binary: format!("{CLAUDE_CODE_IN_SANDBOX}/claude"),
             agent_session,
             resume,
+            continues,
             model: settings.model.clone(),
             permission_mode: settings.permission_mode,
             gateway_url: "http://gateway.rclaude".to_owned(),
@@ -69,9 +71,10 @@ impl Actor {
     }
 
     /// The agent's process.
-    pub(super) fn process(&self, agent_session: Uuid, resume: bool) -> ProcessSpec {
+    pub(super) fn process(&self, state: &RunState) -> ProcessSpec {
         let adapter = agent::adapter(self.session.settings.agent);
-        let program = adapter.launch(&self.launch(agent_session, resume));
+        let launch = self.launch(state.agent_session, state.resumed, state.continues);
+        let program = adapter.launch(&launch);
         ProcessSpec {
             argv: program.argv,
             env: program.env,
@@ -179,7 +182,7 @@ pub(super) fn watch_exec(
         };
         let now = task.now();
         let written = task
-            .commit(&session, async move |tx, log| {
+            .commit_aside(&session, async move |tx, log| {
                 if exec::finish(tx, &id, code, signal, now).await? {
                     log.push(None, EventBody::ExecEnded { id, exit_code: code, signal });
                 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use rclaude_sandbox::agentd;
-use rclaude_types::{Seq, SessionId};
+use rclaude_types::{Seq, SessionId, TurnId};
 use tokio::sync::{Notify, watch};
 
 /// What the manager and an actor share. Everything durable goes through the store; this only
@@ -22,9 +22,9 @@ pub(super) struct Handle {
     last_seq: watch::Sender<Seq>,
     /// The daemon, while the sandbox is up.
     link: watch::Sender<Option<agentd::Client>>,
-    /// When the turn under way was asked to stop. The request itself is stored; this only bounds
-    /// how long the agent may take to heed it.
-    interrupted: Mutex<Option<Instant>>,
+    /// The turn that was last asked to stop, and when. The request itself is stored; this only
+    /// bounds how long the agent may take to heed it.
+    interrupted: Mutex<Option<(TurnId, Instant)>>,
 }
 
 impl Handle {
@@ -67,22 +67,18 @@ impl Handle {
         self.link.send_replace(client);
     }
 
-    /// Notes that the turn under way was asked to stop.
-    pub(super) fn interrupt(&self) {
-        self.interrupted
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get_or_insert_with(Instant::now);
+    /// Notes that a turn was asked to stop; asked again, the first time counts.
+    pub(super) fn interrupt(&self, turn: TurnId) {
+        let mut interrupted = self.interrupted.lock().unwrap_or_else(PoisonError::into_inner);
+        if interrupted.as_ref().is_none_or(|(before, _)| *before != turn) {
+            *interrupted = Some((turn, Instant::now()));
+        }
     }
 
-    /// When the turn under way was asked to stop.
-    pub(super) fn interrupted_since(&self) -> Option<Instant> {
-        *self.interrupted.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The turn that was asked to stop is over.
-    pub(super) fn clear_interrupt(&self) {
-        *self.interrupted.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    /// When this turn was asked to stop.
+    pub(super) fn interrupted_since(&self, turn: &TurnId) -> Option<Instant> {
+        let interrupted = self.interrupted.lock().unwrap_or_else(PoisonError::into_inner);
+        interrupted.as_ref().filter(|(of, _)| of == turn).map(|(_, since)| *since)
     }
 
     /// How the sandbox can be reached, and its news.

@@ -5,6 +5,7 @@
 //! knows beyond it can be made again.
 
 mod actor;
+mod agent_life;
 mod agent_run;
 pub(crate) mod engine;
 mod events;

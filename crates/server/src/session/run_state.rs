@@ -19,6 +19,9 @@ pub(super) struct RunState {
     pub(super) agent_session: Uuid,
     /// It was told to take up an earlier conversation.
     pub(super) resumed: bool,
+    /// It was told to run that conversation's last turn again.
+    #[serde(default)]
+    pub(super) continues: bool,
     /// It says that it is at work.
     pub(super) busy: bool,
     /// The turn whose prompt it was given.
@@ -29,6 +32,9 @@ pub(super) struct RunState {
     pub(super) over: bool,
     /// It waited for a prompt after that.
     pub(super) idled: bool,
+    /// Prompts said to that turn on its way which it has begun with, or is done with.
+    #[serde(default)]
+    pub(super) joined: Vec<TurnId>,
     /// What it last said came of it.
     pub(super) ending: Option<Ending>,
     /// How often the process was started again within that turn.
@@ -64,11 +70,13 @@ impl RunState {
             translator,
             agent_session,
             resumed,
+            continues: false,
             busy: false,
             turn: None,
             taken: false,
             over: false,
             idled: false,
+            joined: Vec::new(),
             ending: None,
             restarts: 0,
             resume_failed: false,
@@ -86,7 +94,15 @@ impl RunState {
         self.taken = false;
         self.over = false;
         self.idled = false;
+        self.joined.clear();
         self.ending = None;
+    }
+
+    /// A prompt that was said to the turn under way has reached the agent.
+    fn join(&mut self, turn: TurnId) {
+        if self.turn.is_some() && !self.joined.contains(&turn) {
+            self.joined.push(turn);
+        }
     }
 
     /// The turn is over and its end can be written.
@@ -96,7 +112,7 @@ impl RunState {
     /// prompt that it recognises as done before a restart is over at once, and it idles without
     /// another result; one that was interrupted is over at once too, but then runs again.
     pub(super) fn is_done(&self) -> bool {
-        let answered = self.taken && self.ending.is_some();
+        let answered = (self.taken || self.over) && self.ending.is_some();
         let known = self.resumed && self.over && self.idled;
         self.turn.is_some() && !self.busy && (answered || known)
     }
@@ -144,12 +160,13 @@ pub(super) fn digest(state: &mut RunState, signals: Vec<Signal>) -> Digest {
             }
             Signal::PromptOver { turn, cancelled } if state.turn.as_ref() == Some(&turn) => {
                 state.over = true;
-                if cancelled && state.taken && state.ending.is_none() {
+                // One that is to be run again after a resume counts as cancelled before.
+                if cancelled && (state.taken || !state.continues) && state.ending.is_none() {
                     state.ending = Some(Ending::interrupted());
                 }
             }
             // A prompt said to a turn under way shares that turn's end.
-            Signal::PromptTaken { .. } | Signal::PromptOver { .. } => {}
+            Signal::PromptTaken { turn } | Signal::PromptOver { turn, .. } => state.join(turn),
             Signal::Result(result) => {
                 // One without our turn is of work on its own account.
                 if state.turn.as_ref().is_some_and(|turn| result.turns.contains(turn)) {
@@ -188,6 +205,7 @@ mod tests {
             binary: "claude".to_owned(),
             agent_session: Uuid::nil(),
             resume: resumed,
+            continues: false,
             model: None,
             permission_mode: PermissionMode::Default,
             gateway_url: "http://gateway".to_owned(),
@@ -261,11 +279,28 @@ mod tests {
     }
 
     #[test]
+    fn a_prompt_that_was_taken_back_before_the_agent_came_to_it_ends_its_turn() {
+        let cancelled = |turn: &TurnId| Signal::PromptOver { turn: turn.clone(), cancelled: true };
+        let (mut state, turn) = (fresh(false), TurnId::generate());
+        state.give(turn.clone());
+        digest(&mut state, vec![cancelled(&turn)]);
+        assert!(state.is_done());
+        assert_eq!(state.ending, Some(Ending::interrupted()));
+        // Not so where the turn is to be run again.
+        let mut state = fresh(true);
+        state.continues = true;
+        state.give(turn.clone());
+        digest(&mut state, vec![cancelled(&turn)]);
+        assert!(!state.is_done());
+    }
+
+    #[test]
     fn a_prompt_said_to_a_turn_under_way_does_not_change_whose_turn_it_is() {
         let (mut state, turn) = (fresh(false), TurnId::generate());
         state.give(turn.clone());
-        digest(&mut state, vec![taken(&turn), taken(&TurnId::generate())]);
-        assert_eq!(state.turn, Some(turn));
+        let said = TurnId::generate();
+        digest(&mut state, vec![taken(&turn), taken(&said), over(&said)]);
+        assert_eq!((state.turn, state.joined), (Some(turn), vec![said]));
     }
 
     #[test]

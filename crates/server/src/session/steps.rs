@@ -1,6 +1,6 @@
 //! Doing what [`next_step`](super::lifecycle::next_step) says, one idempotent call at a time.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use rclaude_sandbox::{
     agentd,
@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::{
     actor::{Actor, Next, TickError},
+    engine::Engine,
     lifecycle::{self, Step},
     link::Link,
     manager::{
@@ -53,8 +54,14 @@ impl Actor {
         let spec = self.spec(checkout);
         match self.engine.provider.create(&spec).await {
             Ok(reference) => {
-                self.set_phase(Phase::Starting, Some(reference.0)).await?;
-                Ok(Next::Again)
+                // The daemon is reached while the phase is on its way to the disk.
+                let (engine, session) = (self.engine.clone(), self.session.id.clone());
+                let token = self.sandbox.token.clone();
+                let dialled = dial(&engine, &session, &reference, &token);
+                let stored = self.set_phase(Phase::Starting, Some(reference.0.clone()));
+                let (stored, dialled) = tokio::join!(stored, dialled);
+                stored?;
+                self.connected(dialled).await
             }
             Err(error) => self.provider_failed(error).await,
         }
@@ -115,7 +122,12 @@ impl Actor {
     }
 
     async fn connect(&mut self) -> Result<Next, TickError> {
-        match self.dial().await {
+        let dialled = self.dial().await;
+        self.connected(dialled).await
+    }
+
+    async fn connected(&mut self, dialled: Result<Link, String>) -> Result<Next, TickError> {
+        match dialled {
             Ok(link) => {
                 let reference = self.sandbox.provider_ref.clone();
                 self.adopt(link).await?;
@@ -137,27 +149,9 @@ impl Actor {
         }
     }
 
-    /// Takes over the sandbox's network, then reaches its daemon and shakes hands.
-    async fn dial(&mut self) -> Result<Link, String> {
-        let reference = self.reference();
-        let provider = &self.engine.provider;
-        let cancel = self.engine.cancel.child_token();
-        if let Some(outbound) = provider.outbound() {
-            let sockets = outbound.sockets(&reference).await.map_err(|e| chain(&e))?;
-            self.engine.serve_outbound(&self.session.id, sockets, &cancel);
-        }
-        let stream = provider.dial(&reference).await.map_err(|e| chain(&e))?;
-        let shake = async {
-            let client =
-                agentd::Client::connect(stream, &self.sandbox.token, &self.engine.tracker).await?;
-            client.health().await?;
-            Ok::<_, agentd::Error>(client)
-        };
-        match tokio::time::timeout(HANDSHAKE, shake).await {
-            Ok(Ok(client)) => Ok(Link::new(client, cancel)),
-            Ok(Err(error)) => Err(chain(&error)),
-            Err(_) => Err("no answer to the handshake".to_owned()),
-        }
+    async fn dial(&self) -> Result<Link, String> {
+        let token = &self.sandbox.token;
+        dial(&self.engine, &self.session.id, &self.reference(), token).await
     }
 
     async fn adopt(&mut self, link: Link) -> Result<(), TickError> {
@@ -330,5 +324,31 @@ impl Actor {
 
     pub(super) fn reference(&self) -> SandboxRef {
         SandboxRef(self.sandbox.provider_ref.clone().unwrap_or_default())
+    }
+}
+
+/// Takes over a sandbox's network, then reaches its daemon and shakes hands.
+async fn dial(
+    engine: &Arc<Engine>,
+    session: &rclaude_types::SessionId,
+    reference: &SandboxRef,
+    token: &str,
+) -> Result<Link, String> {
+    let provider = &engine.provider;
+    let cancel = engine.cancel.child_token();
+    if let Some(outbound) = provider.outbound() {
+        let sockets = outbound.sockets(reference).await.map_err(|e| chain(&e))?;
+        engine.serve_outbound(session, sockets, &cancel);
+    }
+    let stream = provider.dial(reference).await.map_err(|e| chain(&e))?;
+    let shake = async {
+        let client = agentd::Client::connect(stream, token, &engine.tracker).await?;
+        client.health().await?;
+        Ok::<_, agentd::Error>(client)
+    };
+    match tokio::time::timeout(HANDSHAKE, shake).await {
+        Ok(Ok(client)) => Ok(Link::new(client, cancel)),
+        Ok(Err(error)) => Err(chain(&error)),
+        Err(_) => Err("no answer to the handshake".to_owned()),
     }
 }

@@ -157,3 +157,23 @@ async fn a_session_deleted_in_mid_turn_leaves_nothing_and_its_followers_are_told
     assert_eq!(platform.get(&id).await.phase, Phase::Destroyed);
     platform.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interrupt_also_takes_back_what_was_said_to_the_turn_and_not_heard_yet() {
+    let platform = Platform::start().await;
+    let id = platform.session(json!({"prompt": {"text": patient()}})).await;
+    began(&platform, &id).await;
+    let turn = platform.first_turn(&id).await;
+    let path = format!("/v1/sessions/{id}/turns");
+    let text = script(&json!([[bash("echo never >> log")], [{"text": "never"}]]));
+    let said = platform.ok("POST", &path, Some(json!({"text": text, "steer": true}))).await;
+    // It must be with the agent before the interrupt is.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    interrupt(&platform, &id).await;
+    let interrupted = TurnOutcome::Interrupted;
+    assert_eq!(outcome(&platform, &id, &turn).await, interrupted);
+    assert_eq!(outcome(&platform, &id, said["id"].as_str().unwrap()).await, interrupted);
+    works(&platform, &id).await;
+    assert_eq!(exec(&platform, &id, "cat log").await, "began\n");
+    platform.end().await;
+}

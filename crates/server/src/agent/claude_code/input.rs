@@ -39,8 +39,9 @@ fn request(request_id: &str, request: &Value) -> Vec<u8> {
     line(&json!({ "type": "control_request", "request_id": request_id, "request": request }))
 }
 
+/// Stops the turn and drops what was said to it and waits.
 pub(super) fn interrupt(request_id: &str) -> Vec<u8> {
-    request(request_id, &json!({ "subtype": "interrupt" }))
+    request(request_id, &json!({ "subtype": "interrupt", "cancel_queued": true }))
 }
 
 pub(super) fn set_model(request_id: &str, model: &str) -> Vec<u8> {

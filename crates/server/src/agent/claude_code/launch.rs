@@ -26,11 +26,12 @@ const FIXED: &[(&str, &str)] = &[
     ("DISABLE_AUTOUPDATER", "1"),
     // `session_state_changed`: the only reliable word for "waits for a prompt".
     ("CLAUDE_CODE_EMIT_SESSION_STATE_EVENTS", "1"),
-    // A turn cut short by a crash is run again by `--resume` alone.
-    ("CLAUDE_CODE_RESUME_INTERRUPTED_TURN", "1"),
     // Lets a session that may use its sandbox's root bypass permissions; must be exactly `1`.
     ("IS_SANDBOX", "1"),
 ];
+
+/// Makes `--resume` alone run a turn again that was cut short.
+const CONTINUE: &str = "CLAUDE_CODE_RESUME_INTERRUPTED_TURN";
 
 /// Variables of other ways to authenticate, which win over the gateway's token when present.
 const FOREIGN: &[&str] = &[
@@ -82,8 +83,11 @@ pub(super) fn program(launch: &Launch) -> Program {
     };
     let mut env = owned(DEFAULTS);
     env.extend(launch.env.clone());
-    env.retain(|name, _| !FOREIGN.contains(&name.as_str()));
+    env.retain(|name, _| !FOREIGN.contains(&name.as_str()) && name != CONTINUE);
     env.extend(owned(FIXED));
+    if launch.continues {
+        env.insert(CONTINUE.to_owned(), "1".to_owned());
+    }
     env.extend(owned(&[
         ("ANTHROPIC_BASE_URL", &launch.gateway_url),
         // A bearer token goes to the base URL alone; an API key would also be sent elsewhere.
@@ -104,6 +108,7 @@ mod tests {
             binary: "/opt/rclaude/agents/claude-code/claude".into(),
             agent_session: Uuid::from_u128(7),
             resume: false,
+            continues: false,
             model: None,
             permission_mode: PermissionMode::Default,
             gateway_url: "http://gateway.rclaude".into(),
@@ -119,6 +124,15 @@ mod tests {
         assert_eq!(new[new.len() - 2..], ["--session-id", "00000000-0000-0000-0000-000000000007"]);
         let old = program(&Launch { resume: true, ..launch() }).argv;
         assert_eq!(old[old.len() - 2..], ["--resume", "00000000-0000-0000-0000-000000000007"]);
+    }
+
+    #[test]
+    fn a_turn_is_run_again_only_where_that_is_asked_for() {
+        let continues = |continues| {
+            let env = [(CONTINUE.to_owned(), "1".to_owned())].into();
+            program(&Launch { continues, env, ..launch() }).env.contains_key(CONTINUE)
+        };
+        assert!(continues(true) && !continues(false));
     }
 
     #[test]

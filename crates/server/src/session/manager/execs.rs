@@ -94,7 +94,7 @@ impl SessionManager {
         let (session, exec, now) = (id.clone(), exec.clone(), self.engine.now());
         let stored = self
             .engine
-            .commit(id, async move |tx, log| {
+            .commit_aside(id, async move |tx, log| {
                 let sandbox = sandbox::current(tx, &session).await?.id;
                 let new = exec::NewExec { id: exec, session, sandbox, command, at: now };
                 let (row, is_new) = exec::insert_or_adopt(tx, &new).await?;
@@ -127,7 +127,7 @@ impl SessionManager {
             }
             Err(problem) => {
                 let (exec, now) = (exec.clone(), self.engine.now());
-                let ended = self.engine.commit(id, async move |tx, log| {
+                let ended = self.engine.commit_aside(id, async move |tx, log| {
                     if exec::finish(tx, &exec, None, None, now).await? {
                         let (exit_code, signal) = (None, None);
                         log.push(None, EventBody::ExecEnded { id: exec, exit_code, signal });

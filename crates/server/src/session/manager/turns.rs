@@ -120,11 +120,12 @@ impl SessionManager {
     /// is fine.
     pub async fn interrupt(&self, id: &SessionId) -> Result<Session> {
         let (session, now) = (id.clone(), self.engine.now());
-        self.engine
+        let stopped = self
+            .engine
             .commit(id, async move |tx, log| {
                 let row = session::get(tx, &session).await?;
-                let current = turn::current(tx, &session).await?;
-                match (current, agent_rows::get(tx, &session).await?) {
+                let current = turn::current(tx, &session).await?.map(|row| row.turn.id);
+                match (&current, agent_rows::get(tx, &session).await?) {
                     (Some(_), Some(link)) => {
                         let line = agent::adapter(row.settings.agent).interrupt("interrupt");
                         agent_rows::push_input(tx, &session, &link.exec, &line).await?;
@@ -137,12 +138,14 @@ impl SessionManager {
                         }
                     }
                 }
-                Ok(())
+                Ok(current)
             })
             .await
             .map_err(from_store)?;
         let handle = self.handle(id).await?;
-        handle.interrupt();
+        if let Some(turn) = stopped {
+            handle.interrupt(turn);
+        }
         handle.nudge();
         self.get(id).await
     }

@@ -51,8 +51,10 @@ fn every_line_we_send_is_one_that_the_binary_accepted() {
             })
             .collect();
         for line in &recording.input {
-            let request = &line["request"];
-            let id = line["request_id"].as_str().unwrap_or_default();
+            let mut line = line.clone();
+            let request = line["request"].clone();
+            let id = line["request_id"].as_str().unwrap_or_default().to_owned();
+            let id = id.as_str();
             let (kind, bytes) = match (line["type"].as_str(), request["subtype"].as_str()) {
                 (Some("user"), _) => {
                     let digits = line["uuid"].as_str().unwrap().replace('-', "");
@@ -65,7 +67,11 @@ fn every_line_we_send_is_one_that_the_binary_accepted() {
                     let decision = decision_of(&line["response"]["response"], raw);
                     ("decision", adapter.decision(raw, &decision))
                 }
-                (_, Some("interrupt")) => ("interrupt", adapter.interrupt(id)),
+                (_, Some("interrupt")) => {
+                    // Recorded before queued prompts were taken back with the turn.
+                    line["request"]["cancel_queued"] = true.into();
+                    ("interrupt", adapter.interrupt(id))
+                }
                 (_, Some("set_model")) => {
                     ("set_model", adapter.set_model(id, request["model"].as_str().unwrap()))
                 }
@@ -80,7 +86,7 @@ fn every_line_we_send_is_one_that_the_binary_accepted() {
             };
             assert_eq!(bytes.iter().position(|byte| *byte == b'\n'), Some(bytes.len() - 1));
             let ours: Value = serde_json::from_slice(&bytes).unwrap();
-            assert_eq!(ours, *line, "{}", recording.name);
+            assert_eq!(ours, line, "{}", recording.name);
             *sent.entry(kind).or_insert(0) += 1;
         }
     }
