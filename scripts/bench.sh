@@ -7,7 +7,7 @@ scripts/setup.sh build run test bench
 
 cargo build --release -p rclaude
 export RCLAUDE_TEST_DATA="${RCLAUDE_TEST_DATA:-$PWD/.tools/data}"
-target/release/rclaude init --data-dir "$RCLAUDE_TEST_DATA" --quiet
+target/release/rclaude --data-dir "$RCLAUDE_TEST_DATA" init --quiet
 
 echo "== sandboxes: create to daemon answering, beside the limit and other engines"
 cargo bench -q -p rclaude-sandbox

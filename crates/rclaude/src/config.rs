@@ -8,6 +8,7 @@ use std::{
     collections::BTreeMap,
     fmt, fs,
     io::{self, Write},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
@@ -17,7 +18,7 @@ use url::Url;
 use crate::{exit::Failure, platform, values};
 
 /// Where a server listens unless told otherwise.
-pub(crate) const DEFAULT_URL: &str = "http://127.0.0.1:7080";
+const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7080);
 
 /// One setting that exists.
 #[derive(Debug)]
@@ -63,6 +64,13 @@ pub(crate) const KEYS: &[Key] = &[
         check: |text| {
             if Path::new(text).is_absolute() { Ok(()) } else { Err("an absolute path".to_owned()) }
         },
+    },
+    Key {
+        name: "listen",
+        variable: "RCLAUDE_LISTEN",
+        description: "where a server on this host listens; 127.0.0.1:7080 if absent",
+        secret: false,
+        check: |text| text.parse::<SocketAddr>().map(drop).map_err(|_| "ADDRESS:PORT".to_owned()),
     },
     Key {
         name: "model",
@@ -262,6 +270,20 @@ impl Settings {
         }
     }
 
+    /// Where a server on this host listens, unless it is told otherwise.
+    pub(crate) fn listen(&self) -> SocketAddr {
+        self.value("listen").and_then(|text| text.parse().ok()).unwrap_or(DEFAULT_LISTEN)
+    }
+
+    /// How a server that listens there is called from this host.
+    fn default_url(&self) -> Result<Url, Failure> {
+        let mut address = self.listen();
+        if address.ip().is_unspecified() {
+            address.set_ip(Ipv4Addr::LOCALHOST.into());
+        }
+        server_url(&format!("http://{address}")).map_err(Failure::Usage)
+    }
+
     /// The server to speak to.
     pub(crate) fn connection(&self) -> Result<Connection, Failure> {
         let data_dir = self.data_dir();
@@ -272,7 +294,7 @@ impl Settings {
                 (server_url(&text).map_err(Failure::Usage)?, source)
             }
             (None, Some(server)) => (server.clone(), Source::LocalServer),
-            (None, None) => (server_url(DEFAULT_URL).map_err(Failure::Usage)?, Source::Default),
+            (None, None) => (self.default_url()?, Source::Default),
         };
         let is_local = match &local {
             Some(server) => same_server(server, &url),

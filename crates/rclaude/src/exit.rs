@@ -78,6 +78,8 @@ impl Failure {
     /// What to type to get further, where we know.
     pub(crate) fn hint(&self) -> Option<&'static str> {
         match self {
+            // The server may have said it already.
+            Self::Problem(problem) if problem.detail.contains("`rclaude ") => None,
             Self::Problem(problem) => hint_for(problem.code),
             Self::Unreachable { .. } => Some(
                 "start one with `rclaude serve`, let this command do it with --start-server, or \
@@ -118,6 +120,14 @@ const fn hint_for(code: ErrorCode) -> Option<&'static str> {
         ErrorCode::AgentNotInstalled => "`rclaude init` on the server's host installs it",
         ErrorCode::LlmNotConfigured => {
             "start the server with ANTHROPIC_API_KEY set, or with --llm-url"
+        }
+        ErrorCode::RepositoryUnavailable => {
+            "check the URL or path; the server reads it with its own git, its own user and that \
+             user's credentials"
+        }
+        ErrorCode::RevisionNotFound => {
+            "`git ls-remote REPOSITORY` lists the branches and tags; leave --branch out for the \
+             default one"
         }
         ErrorCode::HostUnsupported => "`rclaude doctor` on the server's host says what is missing",
         _ => return None,

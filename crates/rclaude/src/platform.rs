@@ -49,7 +49,7 @@ pub(crate) fn serve(
         let emulator =
             if args.emulator { Some(emulate(([127, 0, 0, 1], 0).into()).await?) } else { None };
         let options = ServeOptions {
-            listen: args.listen,
+            listen: args.listen.unwrap_or_else(|| settings.listen()),
             data_dir: settings.data_dir(),
             llm: upstream(args, settings, emulator.as_ref())?,
             supervisor: vec![std::env::current_exe()?.into(), SUPERVISOR.into()],

@@ -19,7 +19,7 @@ use crate::{
     info::Info,
     metering::StoredUsage,
     repo::{RepoCache, RepoError},
-    session::{engine::Engine, manager::SessionManager},
+    session::{engine::Engine, live::Live, manager::SessionManager, sweep},
 };
 
 /// How long requests under way may take to end when the server goes down.
@@ -113,12 +113,13 @@ pub async fn run(
         tokens: SessionTokens::new(&secret),
         data_dir: dir.clone(),
         llm_ready: options.llm.api_key.is_some(),
-        live: Default::default(),
+        live: Live::default(),
     });
     let sessions = SessionManager::new(engine.clone());
     let recovered =
         sessions.recover().await.map_err(|problem| ServeError::Engine(problem.detail))?;
 
+    tracker.spawn(sweep::run(engine.clone()));
     let token = owner_token(&dir)?;
     let metrics = metrics_recorder();
     let upkeep = metrics.clone();

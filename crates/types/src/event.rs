@@ -16,6 +16,7 @@ pub type Seq = i64;
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Event {
     /// Its position.
+    #[cfg_attr(feature = "openapi", schema(value_type = i64))]
     pub seq: Seq,
     /// When it was written.
     pub at: Timestamp,

@@ -54,6 +54,21 @@ pub enum FailureReason {
 }
 
 impl Phase {
+    /// Every phase, and every way to fail.
+    pub const ALL: [Self; 11] = [
+        Self::Pending,
+        Self::Starting,
+        Self::Running,
+        Self::Pausing,
+        Self::Paused,
+        Self::Resuming,
+        Self::Destroying,
+        Self::Destroyed,
+        Self::Failed(FailureReason::Rejected),
+        Self::Failed(FailureReason::Vanished),
+        Self::Failed(FailureReason::AgentUnreachable),
+    ];
+
     /// No step leads out of a terminal phase.
     pub const fn is_terminal(self) -> bool {
         matches!(self, Self::Destroyed)
@@ -69,6 +84,7 @@ impl Phase {
         use Phase::{
             Destroyed, Destroying, Failed, Paused, Pausing, Pending, Resuming, Running, Starting,
         };
+        #[expect(clippy::unnested_or_patterns, reason = "one line for each phase left")]
         match (self, next) {
             (Destroyed, _) => false,
             (_, Destroying) => !matches!(self, Destroying),
@@ -139,19 +155,7 @@ pub enum SessionStatus {
 mod tests {
     use super::*;
 
-    const PHASES: [Phase; 11] = [
-        Phase::Pending,
-        Phase::Starting,
-        Phase::Running,
-        Phase::Pausing,
-        Phase::Paused,
-        Phase::Resuming,
-        Phase::Destroying,
-        Phase::Destroyed,
-        Phase::Failed(FailureReason::Rejected),
-        Phase::Failed(FailureReason::Vanished),
-        Phase::Failed(FailureReason::AgentUnreachable),
-    ];
+    const PHASES: [Phase; 11] = Phase::ALL;
 
     #[test]
     fn the_transition_table_is_this_one() {

@@ -185,6 +185,7 @@ pub struct Session {
     /// Cost so far, as the gateway metered it.
     pub cost: MicroUsd,
     /// The last entry of its log.
+    #[cfg_attr(feature = "openapi", schema(value_type = i64))]
     pub last_seq: Seq,
     /// When it was made.
     pub created_at: Timestamp,

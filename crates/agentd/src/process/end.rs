@@ -102,7 +102,7 @@ pub(super) fn write_status_later(process: &Rc<Process>) {
             tokio::time::sleep(STATUS_PAUSE).await;
             // Forgotten meanwhile: then its journal is gone too.
             let Some(process) = process.upgrade() else { return };
-            if process.journal.write_status(&process.info()).is_ok() {
+            if process.journal.ended(&process.info()).is_ok() {
                 return;
             }
         }

@@ -102,7 +102,7 @@ impl Reader {
         }
         let file = match file {
             Some(file) => file,
-            none => none.insert(self.process.journal.open_stream(stream)?),
+            none => none.insert(self.process.journal.open_stream(&self.process.id, stream)?),
         };
         let length = usize::try_from(left).unwrap_or(usize::MAX).min(MAX_RECORD_BYTES);
         let start = piece.len();

@@ -25,7 +25,7 @@ use tokio::{
     task::spawn_local,
 };
 
-use super::{Journal, Process, Registry, Stream, pump::pump};
+use super::{Process, Registry, Stream, pump::pump};
 use crate::{
     clock,
     refusal::{Doing, Refusal, Result},
@@ -57,13 +57,11 @@ impl Registry {
             return Ok((process, false));
         }
         let command = Command::check(spec)?;
-        let journal =
-            Journal::create(self.journal_of(id)).doing(|| "make the journal".to_owned())?;
-        match self.start_journalled(id, spec, identity, &command, journal) {
+        match self.start_journalled(id, spec, identity, &command) {
             Ok(process) => Ok((process, true)),
             Err(refusal) => {
                 // Nothing was started, so there is nothing to tell of.
-                let _left = Journal::at(self.journal_of(id)).remove();
+                let _left = self.journal.forget(id);
                 Err(refusal)
             }
         }
@@ -75,7 +73,6 @@ impl Registry {
         spec: &ProcessSpec,
         identity: Option<(u32, u32)>,
         command: &Command,
-        journal: Journal,
     ) -> Result<Rc<Process>> {
         let mut info = ProcessInfo {
             id: id.clone(),
@@ -88,11 +85,7 @@ impl Registry {
             journal_full: false,
             keep: spec.keep,
         };
-        journal.write_spec(&info).doing(|| "write the journal".to_owned())?;
-        let files = (
-            journal.new_stream(Stream::Stdout).doing(|| "write the journal".to_owned())?,
-            journal.new_stream(Stream::Stderr).doing(|| "write the journal".to_owned())?,
-        );
+        self.journal.started(&info).doing(|| "write the journal".to_owned())?;
         let (stdin, theirs_in) = match spec.stdin {
             Stdin::Open => {
                 let (theirs, ours) = pipe(identity)?;
@@ -122,7 +115,7 @@ impl Registry {
             argv: info.argv,
             started_at: info.started_at,
             keep: info.keep,
-            journal,
+            journal: Rc::clone(&self.journal),
             state: Cell::new(info.state),
             ended: Cell::new(None),
             undrained: Cell::new(2),
@@ -135,10 +128,8 @@ impl Registry {
             changed: watch::channel(()).0,
         });
         self.insert(pid, &process);
-        for (stream, pipe, file) in
-            [(Stream::Stdout, pipes.0, files.0), (Stream::Stderr, pipes.1, files.1)]
-        {
-            spawn_local(pump(Rc::clone(&process), Rc::clone(self), stream, pipe, file));
+        for (stream, pipe) in [(Stream::Stdout, pipes.0), (Stream::Stderr, pipes.1)] {
+            spawn_local(pump(Rc::clone(&process), Rc::clone(self), stream, pipe));
         }
         if let Some(seconds) = spec.timeout_seconds {
             spawn_local(limit(Rc::clone(self), Rc::clone(&process), seconds));

@@ -31,7 +31,7 @@ use rustix::process::{Pid, Signal};
 use tokio::sync::{Mutex, watch};
 
 pub(crate) use follow::{Offsets, follow};
-use journal::Journal;
+use journal::{Journal, Logged};
 pub(crate) use launch::identity;
 pub(crate) use registry::Registry;
 use stdin::StdinPipe;
@@ -44,7 +44,7 @@ pub(crate) struct Process {
     argv: Vec<String>,
     started_at: Timestamp,
     keep: bool,
-    journal: Journal,
+    journal: Rc<Journal>,
     state: Cell<ProcessState>,
     /// How the kernel says it ended, while its last output is still on its way.
     ended: Cell<Option<Ended>>,
@@ -131,6 +131,12 @@ impl Process {
         }
     }
 
+    /// What the journal should say of it.
+    fn logged(&self) -> Logged {
+        let has_ended = self.is_final() && self.state.get() != ProcessState::Lost;
+        Logged { info: self.info(), has_ended }
+    }
+
     fn touch(&self) {
         self.changed.send_replace(());
     }
@@ -157,7 +163,7 @@ impl Process {
             timed_out: self.timed_out.get(),
             out_of_memory: ended.out_of_memory,
         });
-        if let Err(error) = self.journal.write_status(&self.info()) {
+        if let Err(error) = self.journal.ended(&self.info()) {
             sys::say(&format!("agentd: status of {}: {error}\n", self.id));
             end::write_status_later(self);
         }

@@ -10,6 +10,7 @@ use std::{
 };
 
 use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
     io::{Errno, ioctl_fionread},
     pipe::{SpliceFlags, splice},
 };
@@ -29,10 +30,9 @@ pub(super) async fn pump(
     registry: Rc<Registry>,
     stream: Stream,
     pipe: AsyncFd<OwnedFd>,
-    file: File,
 ) {
     let mut changes = process.changed.subscribe();
-    let mut pump = Pump { process: &process, stream, file };
+    let mut pump = Pump { process: &process, stream, file: None };
     let mut drained = false;
     loop {
         tokio::select! {
@@ -77,16 +77,24 @@ async fn ended(process: &Process, changes: &mut watch::Receiver<()>) {
 struct Pump<'a> {
     process: &'a Process,
     stream: Stream,
-    file: File,
+    /// Made when there is something to put in it.
+    file: Option<File>,
 }
 
 impl Pump<'_> {
     /// Moves what is there now; 0 at the pipe's end.
     fn step(&mut self, pipe: &OwnedFd) -> io::Result<usize> {
+        let file = match &self.file {
+            Some(file) => file,
+            None if has_data(pipe)? => {
+                self.file.insert(self.process.journal.new_stream(&self.process.id, self.stream)?)
+            }
+            None => return Ok(0),
+        };
         let count = self.process.bytes(self.stream);
         let mut offset = count.get();
         let flags = SpliceFlags::NONBLOCK | SpliceFlags::MOVE;
-        let file = self.file.as_fd();
+        let file = file.as_fd();
         let moved = rustix::io::retry_on_intr(|| {
             splice(pipe, None, file, Some(&mut offset), CHUNK, flags)
         })?;
@@ -123,5 +131,16 @@ impl Pump<'_> {
 
     async fn wait_for_room(&self) {
         tokio::time::sleep(FULL_DISK_PAUSE).await;
+    }
+}
+
+/// Whether there is something to read; false at the pipe's end.
+fn has_data(pipe: &OwnedFd) -> io::Result<bool> {
+    let mut state = [PollFd::new(pipe, PollFlags::IN)];
+    poll(&mut state, Some(&Timespec::default()))?;
+    match state[0].revents() {
+        ready if ready.contains(PollFlags::IN) => Ok(true),
+        none if none.is_empty() => Err(io::ErrorKind::WouldBlock.into()),
+        _ => Ok(false),
     }
 }

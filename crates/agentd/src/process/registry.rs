@@ -3,10 +3,8 @@
 use std::{
     cell::Cell,
     collections::{BTreeMap, HashMap},
-    fs::{self, DirBuilder},
     io,
-    os::unix::fs::DirBuilderExt,
-    path::{Path, PathBuf},
+    path::Path,
     rc::Rc,
 };
 
@@ -14,7 +12,10 @@ use rclaude_types::{ErrorCode, ExecId, agentd::ProcessState};
 use rustix::process::Pid;
 use tokio::sync::{Mutex, watch};
 
-use super::{Journal, Process, Shared, Stream};
+use super::{
+    Process, Shared, Stream,
+    journal::{Journal, Logged},
+};
 use crate::{
     metrics,
     refusal::{Doing, Refusal, Result},
@@ -26,7 +27,7 @@ const KEPT: usize = 1000;
 
 /// The processes, and where their journals are.
 pub(crate) struct Registry {
-    directory: PathBuf,
+    pub(super) journal: Rc<Journal>,
     /// By name: names sort by the time they were made, so the oldest are first.
     processes: Shared<BTreeMap<ExecId, Rc<Process>>>,
     by_pid: Shared<HashMap<Pid, Rc<Process>>>,
@@ -34,25 +35,15 @@ pub(crate) struct Registry {
 }
 
 impl Registry {
-    /// Opens the journals under `state`; what an earlier daemon left unfinished is `lost`.
+    /// Opens the journal under `state`; what an earlier daemon left unfinished is `lost`.
     pub(crate) fn open(state: &Path) -> io::Result<Self> {
-        let directory = state.join("processes");
-        DirBuilder::new().recursive(true).mode(0o700).create(&directory)?;
-        let mut processes = BTreeMap::new();
-        for entry in fs::read_dir(&directory)? {
-            let entry = entry?;
-            let name = entry.file_name();
-            let Some(id) = name.to_str().and_then(|name| name.parse::<ExecId>().ok()) else {
-                continue;
-            };
-            match earlier(id.clone(), Journal::at(entry.path())) {
-                Ok(process) => drop(processes.insert(id, Rc::new(process))),
-                Err(error) => sys::say(&format!("agentd: journal of {id}: {error}\n")),
-            }
-        }
+        let (journal, logged) = Journal::open(state.join("processes"))?;
+        let journal = Rc::new(journal);
+        let earlier = |(id, logged)| (id, Rc::new(earlier(&journal, logged)));
+        let processes = logged.into_iter().map(earlier).collect();
         Ok(Self {
-            directory,
             processes: Shared::new(processes),
+            journal,
             by_pid: Shared::default(),
             oom_kills: Cell::new(metrics::oom_kills()),
         })
@@ -82,14 +73,15 @@ impl Registry {
         if !process.is_final() {
             return Err(Refusal::new(ErrorCode::Conflict, "the process is running; end it first"));
         }
-        process.journal.remove().doing(|| "remove the journal".to_owned())?;
-        self.processes.borrow_mut().remove(id);
+        self.journal.forget(id).doing(|| "remove the journal".to_owned())?;
+        let mut processes = self.processes.borrow_mut();
+        processes.remove(id);
+        if self.journal.is_long(processes.len())
+            && let Err(error) = self.journal.rewrite(processes.values().map(|it| it.logged()))
+        {
+            sys::say(&format!("agentd: shortening the journal: {error}\n"));
+        }
         Ok(())
-    }
-
-    /// Where the journal of a new process goes.
-    pub(super) fn journal_of(&self, id: &ExecId) -> PathBuf {
-        self.directory.join(id.as_str())
     }
 
     pub(super) fn insert(&self, pid: Pid, process: &Rc<Process>) {
@@ -123,24 +115,23 @@ impl Registry {
 }
 
 /// A process of an earlier daemon.
-fn earlier(id: ExecId, journal: Journal) -> io::Result<Process> {
-    let (info, is_status) = journal.read()?;
-    let state = if is_status { info.state } else { ProcessState::Lost };
-    Ok(Process {
-        id,
+fn earlier(journal: &Rc<Journal>, Logged { info, has_ended }: Logged) -> Process {
+    let bytes = |stream| Cell::new(journal.stream_bytes(&info.id, stream));
+    Process {
+        stdout_bytes: bytes(Stream::Stdout),
+        stderr_bytes: bytes(Stream::Stderr),
+        journal: Rc::clone(journal),
+        id: info.id,
         argv: info.argv,
         started_at: info.started_at,
         keep: info.keep,
-        state: Cell::new(state),
+        state: Cell::new(if has_ended { info.state } else { ProcessState::Lost }),
         ended: Cell::new(None),
         undrained: Cell::new(0),
         timed_out: Cell::new(false),
-        stdout_bytes: Cell::new(journal.stream_bytes(Stream::Stdout)),
-        stderr_bytes: Cell::new(journal.stream_bytes(Stream::Stderr)),
         journal_full: Cell::new(false),
         stdin_accepted: Cell::new(info.stdin_accepted),
         stdin: Mutex::new(None),
         changed: watch::channel(()).0,
-        journal,
-    })
+    }
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use rclaude_sandbox::agentd::{Client, Error, WriteOptions};
 use rclaude_types::{ErrorCode, FileKind, agentd::User};
 
-use crate::harness::{Daemon, pieces};
+use crate::harness::{Daemon, command, pieces, run};
 
 fn code<T: std::fmt::Debug>(result: Result<T, Error>) -> ErrorCode {
     let error = result.unwrap_err();
@@ -105,6 +105,7 @@ async fn nothing_is_reached_that_the_agent_could_not_reach() {
         assert_eq!(code(client.stat(path).await), ErrorCode::InvalidRequest, "{path:?}");
     }
     if std::fs::metadata("/proc/self").unwrap().uid() == 0 {
+        run(&client, &command(&["echo", "something to journal"])).await;
         assert_eq!(code(client.list(&state).await), ErrorCode::Forbidden);
         let link = daemon.path("link");
         symlink("/etc/shadow", &link).unwrap();

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::{Context, Done};
 use crate::{
-    config::{DEFAULT_URL, KEYS, Key, Source, key},
+    config::{KEYS, Key, Source, key},
     exit::{Exit, Failure},
     ui::table,
 };
@@ -106,13 +106,10 @@ fn effective(cx: &Context, key: &Key) -> Result<(Option<String>, Source), Failur
     Ok(match key.name {
         "url" => {
             let connection = cx.settings.connection()?;
-            let url = match connection.source {
-                Source::Default => DEFAULT_URL.to_owned(),
-                _ => connection.url.to_string(),
-            };
-            (Some(url), connection.source)
+            (Some(connection.url.to_string()), connection.source)
         }
         "token" => (cx.settings.connection()?.token, Source::LocalServer),
+        "listen" => (Some(cx.settings.listen().to_string()), Source::Default),
         "data_dir" => (Some(cx.settings.data_dir().display().to_string()), Source::Default),
         _ => (None, Source::Default),
     })

@@ -37,13 +37,21 @@ pub(crate) async fn run(args: DiffArgs, cx: &mut Context) -> Done {
     if !with_patch {
         let diff = cx.ui.wait(&waiting, client.diff(&args.session, "stat")).await?;
         let stat = diff_stat(cx.ui.out(), &diff.stat, Ui::width());
+        if diff.stat.files.is_empty() {
+            say_why_empty(cx, diff.base_commit.is_some());
+            return Ok(Exit::OK);
+        }
         cx.ui.print(&stat)?;
-        if args.stat || diff.stat.files.is_empty() {
+        if args.stat {
             return Ok(Exit::OK);
         }
         cx.ui.print("")?;
     }
     let patch = cx.ui.wait(&waiting, client.patch(&args.session)).await?;
+    if patch.is_empty() {
+        let session = cx.session(&client, &args.session).await?;
+        say_why_empty(cx, session.repository.is_some());
+    }
     if cx.ui.out_is_terminal() {
         let paint = cx.ui.out();
         for line in printable(&patch).lines() {
@@ -53,4 +61,13 @@ pub(crate) async fn run(args: DiffArgs, cx: &mut Context) -> Done {
         cx.ui.data(&patch)?;
     }
     Ok(Exit::OK)
+}
+
+/// Nothing is a patch as well, so it is said beside the data.
+fn say_why_empty(cx: &mut Context, has_repository: bool) {
+    cx.ui.note(if has_repository {
+        "no changes"
+    } else {
+        "the session has no repository to compare its files with"
+    });
 }

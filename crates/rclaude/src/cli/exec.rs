@@ -4,7 +4,7 @@ use std::{
     io::{IsTerminal, Read},
     pin::pin,
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use clap::Args;
@@ -73,6 +73,7 @@ pub(crate) async fn run(args: ExecArgs, cx: &mut Context) -> Done {
             .map(|timeout| u32::try_from(timeout.as_secs()).unwrap_or(u32::MAX)),
     };
     let mut interrupts = signal(SignalKind::interrupt())?;
+    let started = Instant::now();
     {
         // Nothing runs yet that an interrupt could be for: then it is for us.
         let starting = client.start_exec(&args.session, &exec, &request);
@@ -91,9 +92,16 @@ pub(crate) async fn run(args: ExecArgs, cx: &mut Context) -> Done {
         tokio::select! {
             line = output.next() => match line {
                 Some(line) => {
-                    if let Some(exit) = show(cx, line?)? {
-                        return Ok(exit);
+                    let Some(exit) = show(cx, line?)? else { continue };
+                    // Its frames tell of a signal, not of who sent it.
+                    if let Some(timeout) = args.timeout.filter(|it| started.elapsed() >= *it)
+                        && exit.0 > 128
+                        && interrupted == 0
+                    {
+                        let seconds = timeout.as_secs();
+                        cx.ui.warn(&format!("ended, as it took longer than {seconds}s"));
                     }
+                    return Ok(exit);
                 }
                 None => return Err(Failure::Failed("the command's end is not known".to_owned())),
             },

@@ -1,6 +1,7 @@
 //! `rclaude interrupt`: stopping the turn under way.
 
 use clap::Args;
+use rclaude_types::TurnState;
 
 use super::{Context, Done};
 use crate::exit::Exit;
@@ -16,12 +17,16 @@ pub(crate) struct InterruptArgs {
 
 pub(crate) async fn run(args: InterruptArgs, cx: &mut Context) -> Done {
     let client = cx.client().await?;
-    let asking = client.session_verb(&args.session, "interrupt");
+    // Looked at before, to say what was stopped; the server decides whether there is anything.
+    let before = cx.session(&client, &args.session).await?;
+    let asking = client.session_verb(before.id.as_str(), "interrupt");
     let session = cx.ui.wait("interrupting the turn", asking).await?;
     if cx.json {
         cx.ui.json(&session.raw)?;
-    } else {
+    } else if before.current_turn.is_some_and(|turn| turn.state != TurnState::Queued) {
         cx.ui.say(&format!("interrupted {}", session.name));
+    } else {
+        cx.ui.say(&format!("nothing is under way in {}", session.name));
     }
     Ok(Exit::OK)
 }

@@ -232,3 +232,5 @@ impl Global {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) use tests::session as example_session;

@@ -1,6 +1,7 @@
 //! `rclaude resume`: bringing a session back.
 
 use clap::Args;
+use rclaude_types::Desired;
 
 use super::{Context, Done, stop};
 
@@ -15,5 +16,5 @@ pub(crate) struct ResumeArgs {
 }
 
 pub(crate) async fn run(args: ResumeArgs, cx: &mut Context) -> Done {
-    stop::each(cx, &args.sessions, "resume", "resuming", "resumed").await
+    stop::each(cx, &args.sessions, Desired::Running).await
 }

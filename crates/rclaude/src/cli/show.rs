@@ -6,7 +6,7 @@ use rclaude_types::{Session, Timestamp, UsageSummary};
 use super::{Context, Done, ls};
 use crate::{
     exit::Exit,
-    ui::{self, age, clean_line, how_to_answer, thousands},
+    ui::{self, age, clean_line, how_to_answer},
 };
 
 /// Show a session: what it is doing, what it waits for, what it used
@@ -64,19 +64,12 @@ fn render(session: &Session, usage: &UsageSummary, now: Timestamp) -> String {
     line("environment", session.env.join(" "));
     let labels: Vec<_> = session.labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
     line("labels", clean_line(&labels.join(" ")));
-    let tokens = usage.tokens;
-    let read = tokens.input + tokens.cache_read + tokens.cache_write_5m + tokens.cache_write_1h;
-    line(
-        "used",
-        format!(
-            "{} in {} requests: {} tokens in ({} cached), {} out",
-            usage.cost,
-            usage.requests,
-            thousands(read),
-            thousands(tokens.cache_read),
-            thousands(tokens.output)
-        ),
-    );
+    let requests = match usage.requests {
+        1 => "1 request".to_owned(),
+        requests => format!("{requests} requests"),
+    };
+    let used = format!("{} in {requests}: {}", usage.cost, ui::token_words(usage.tokens));
+    line("used", if usage.requests == 0 { "nothing yet".to_owned() } else { used });
     for model in &usage.models {
         let estimated = if model.price_estimated { " (estimated)" } else { "" };
         line("", format!("{} {}{estimated}", model.cost, clean_line(&model.model)));

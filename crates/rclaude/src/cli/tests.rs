@@ -6,7 +6,7 @@ use rclaude_types::Session;
 use super::{Cli, Command};
 
 /// A session as the API shows it.
-pub(super) fn session() -> Session {
+pub(crate) fn session() -> Session {
     serde_json::from_value(serde_json::json!({
         "id": "ses_019a0000000070008000000000000001",
         "name": "brave-otter",

@@ -6,4 +6,4 @@ mod http;
 
 pub(crate) use events::{Entry, Progress, follow};
 pub(crate) use execs::{ExecLine, exec_output};
-pub(crate) use http::{Client, read};
+pub(crate) use http::{Answer, Client, read};

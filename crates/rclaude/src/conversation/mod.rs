@@ -171,6 +171,9 @@ impl Conversation<'_> {
             self.cx.ui.print(entry.raw.get())?;
         } else {
             let pieces = self.renderer.event(event);
+            if !pieces.is_empty() {
+                self.state.mark_used();
+            }
             self.cx.ui.show(pieces)?;
         }
         if entry.seq >= self.plan.history {
@@ -283,7 +286,7 @@ impl Conversation<'_> {
 
     /// A line that was typed while nothing was asked.
     async fn typed(&mut self, line: &str) -> Result<Option<End>, Failure> {
-        self.state.typed();
+        self.state.mark_used();
         let (text, steer) = match line {
             "" => return Ok(None),
             "/quit" | "/detach" => return Ok(Some(End::Left)),
@@ -301,6 +304,7 @@ impl Conversation<'_> {
                 if self.state.is_working() && !steer {
                     self.cx.ui.note("queued; it begins when this turn is over");
                 }
+                self.state.expect_turn();
             }
             Err(failure) => self.cx.ui.failure(&failure, false),
         }

@@ -45,7 +45,6 @@ impl State {
     /// Takes an entry of the log; whether it settled something that was asked.
     pub(super) fn take(&mut self, event: &Event) -> bool {
         self.seen = self.seen.max(event.seq);
-        self.invited = false;
         match &event.body {
             // What was asked in history and is still open came with the session itself.
             EventBody::ApprovalRequested { approval } if event.seq > self.history => {
@@ -55,7 +54,8 @@ impl State {
                 self.answered(id);
                 return true;
             }
-            EventBody::TurnStarted {} => self.working = true,
+            // Which turn of history is still under way came with the session, too.
+            EventBody::TurnStarted {} if event.seq > self.history => self.working = true,
             EventBody::TurnEnded { .. } if event.seq > self.history => {
                 self.working = false;
                 self.interrupting = false;
@@ -97,9 +97,17 @@ impl State {
         !self.working && !std::mem::replace(&mut self.invited, true)
     }
 
-    /// Somebody typed a line: the mark is used up.
-    pub(super) const fn typed(&mut self) {
+    /// A line was typed after the mark, or shown: it has to be put again.
+    pub(super) const fn mark_used(&mut self) {
         self.invited = false;
+    }
+
+    /// A prompt was sent: a turn is on its way, or under way already.
+    pub(super) fn expect_turn(&mut self) {
+        if !self.working {
+            self.working = true;
+            self.waits = Some("waiting for the turn to begin".to_owned());
+        }
     }
 
     /// Whether an interrupt was sent before; it has been afterwards.
@@ -155,4 +163,65 @@ pub(super) fn waits_for(body: &EventBody) -> Option<String> {
         EventBody::AgentExited { .. } => "the agent ended; it is started again".to_owned(),
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::cli::example_session;
+
+    fn event(seq: Seq, kind: &str) -> Event {
+        let mut event = json!({ "seq": seq, "at": "2026-11-21T07:00:00Z", "type": kind });
+        if kind == "turn_ended" {
+            event["outcome"] = "completed".into();
+            event["cost"] = 0.into();
+            event["tokens"] = json!(rclaude_types::TokenUsage::default());
+        }
+        if kind == "approval_requested" {
+            let mut approval = json!(example_session().pending_approvals[0]);
+            approval["id"] = json!(ApprovalId::generate());
+            event["approval"] = approval;
+        }
+        serde_json::from_value(event).unwrap()
+    }
+
+    fn idle() -> Session {
+        Session { current_turn: None, pending_approvals: vec![], ..example_session() }
+    }
+
+    #[test]
+    fn what_history_began_is_not_taken_for_something_under_way() {
+        let mut state = State::new(&idle(), 42, false);
+        for (seq, kind) in [(40, "turn_started"), (41, "approval_requested"), (42, "turn_ended")] {
+            assert!(!state.is_live());
+            state.take(&event(seq, kind));
+        }
+        assert!(state.is_live() && !state.is_working() && state.next_question().is_none());
+        assert!(state.invite() && !state.invite());
+        state.take(&event(43, "turn_started"));
+        assert!(state.is_working() && !state.invite());
+    }
+
+    #[test]
+    fn what_a_session_waited_for_is_asked_until_it_is_answered() {
+        let session = example_session();
+        let id = session.pending_approvals[0].id.clone();
+        let mut state = State::new(&session, 42, false);
+        assert!(state.is_working() && state.is_pending(&id));
+        assert!(state.say_how(&id) && !state.say_how(&id));
+        let resolved = json!({ "seq": 43, "at": "2026-11-21T07:00:00Z", "id": id,
+            "type": "approval_resolved", "state": "allowed" });
+        assert!(state.take(&serde_json::from_value(resolved).unwrap()));
+        assert_eq!(state.next_question(), None);
+    }
+
+    #[test]
+    fn one_interrupt_serves_one_turn() {
+        let mut state = State::new(&idle(), 0, true);
+        assert!(!state.interrupting() && state.interrupting());
+        state.take(&event(1, "turn_ended"));
+        assert!(!state.interrupting());
+    }
 }

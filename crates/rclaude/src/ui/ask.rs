@@ -66,7 +66,7 @@ impl Asking {
             }
             Step::Message => "What should it do instead? (Enter for nothing) > ".to_owned(),
             Step::Questions(answers) => match self.open_question(answers) {
-                Some(question) => ask_question(paint, question),
+                Some(question) => self.ask_question(paint, question),
                 None => String::new(),
             },
         }
@@ -134,6 +134,15 @@ impl Asking {
         Reply::Decided(Decision::Allow { always: false, input: None, answers: Some(answers) })
     }
 
+    fn ask_question(&self, paint: Paint, question: &Question) -> String {
+        let options = options(paint, question);
+        // A lone question is its approval's title, which stands right above.
+        if self.approval.questions.len() == 1 && self.approval.title == question.question {
+            return options;
+        }
+        format!("{}\n{options}", paint.bold(&clean_line(&question.question)))
+    }
+
     fn open_question(&self, answers: &BTreeMap<String, String>) -> Option<&Question> {
         self.approval.questions.iter().find(|question| !answers.contains_key(&question.question))
     }
@@ -147,8 +156,9 @@ const fn deny(message: Option<String>) -> Reply {
     Reply::Decided(Decision::Deny { message, interrupt: false })
 }
 
-fn ask_question(paint: Paint, question: &Question) -> String {
-    let mut text = format!("{}\n", paint.bold(&clean_line(&question.question)));
+/// What to choose from, and how.
+fn options(paint: Paint, question: &Question) -> String {
+    let mut text = String::new();
     for (number, option) in (1..).zip(&question.options) {
         let description = if option.description.is_empty() {
             String::new()

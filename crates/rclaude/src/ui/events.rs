@@ -52,6 +52,8 @@ pub(crate) struct Renderer {
     tools: HashMap<String, ToolKind>,
     /// Prompts that their sender need not be told of.
     own_prompts: Vec<String>,
+    /// What the agent was told with the last no: its tool answers with the same words.
+    denial: Option<String>,
 }
 
 #[derive(Debug)]
@@ -74,6 +76,7 @@ impl Renderer {
             held: None,
             tools: HashMap::new(),
             own_prompts: Vec::new(),
+            denial: None,
         }
     }
 
@@ -227,11 +230,16 @@ impl Renderer {
             }
             EventBody::ToolResult { id, is_error, output, diffs, parent } => {
                 let kind = self.tools.remove(id);
+                let denial = self.denial.take();
+                if *is_error && denial.is_some_and(|told| told.trim() == output.trim()) {
+                    return String::new();
+                }
                 self.tool_result(kind, *is_error, output, diffs, parent.is_some())
             }
             EventBody::Plan { entries } => self.plan(entries),
             EventBody::ApprovalRequested { approval } => self.approval(approval),
             EventBody::ApprovalResolved { state, message, .. } => {
+                self.denial.clone_from(message);
                 self.resolved(*state, message.as_deref())
             }
             EventBody::AgentUsage { tokens, context_tokens, .. } if self.verbose => {
@@ -396,11 +404,18 @@ impl Renderer {
     fn approval(&self, approval: &Approval) -> String {
         let mark = self.err.yellow("?");
         let mut blocks = vec![format!("{mark} {}", self.err.bold(&clean_line(&approval.title)))];
-        if let Some(reason) = &approval.reason {
+        // Some agents give a part of the input as their reason; it is shown below.
+        let said = |reason: &&String| {
+            let fields = approval.input.as_object();
+            fields.is_some_and(|fields| fields.values().any(|value| value == reason.as_str()))
+        };
+        if let Some(reason) = approval.reason.as_ref().filter(|reason| !said(reason)) {
             blocks.push(self.lines(&clean(reason), "  ", ERROR_LINES));
         }
         match approval.kind {
-            ApprovalKind::Permission => blocks.push(self.input(&approval.input)),
+            ApprovalKind::Permission => {
+                blocks.push(self.input(&approval.input, &clean_line(&approval.title)));
+            }
             ApprovalKind::Plan => {
                 let plan = approval.input.get("plan").and_then(|plan| plan.as_str());
                 blocks.extend(plan.map(|plan| indented(&clean(plan), "  ")));
@@ -411,12 +426,17 @@ impl Renderer {
         blocks.join("\n")
     }
 
-    /// A tool's input as `name: value` lines. Never shortened: it is what will be allowed.
-    fn input(&self, input: &serde_json::Value) -> String {
+    /// A tool's input as `name: value` lines. Never shortened: it is what will be allowed. What
+    /// the title above it ends with, whole, is not said again.
+    fn input(&self, input: &serde_json::Value, title: &str) -> String {
         let Some(fields) = input.as_object() else {
             return indented(&clean(&input.to_string()), "  ");
         };
-        let lines = fields.iter().map(|(name, value)| {
+        let told = |value: &serde_json::Value| {
+            value.as_str().is_some_and(|value| title.ends_with(&format!(": {value}")))
+        };
+        let fields = fields.iter().filter(|(_, value)| !told(value));
+        let lines = fields.map(|(name, value)| {
             let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
             let value = clean(value.trim_end());
             let name = self.err.dim(&format!("{}:", clean_line(name)));

@@ -26,9 +26,9 @@ pub(crate) use ask::{Asking, Reply, how_to_answer};
 pub(crate) use events::{Piece, Renderer};
 use input::Input;
 pub(crate) use paint::Paint;
-pub(crate) use summary::diff_stat;
+pub(crate) use summary::{diff_stat, token_words};
 pub(crate) use table::table;
-pub(crate) use text::{age, clean, clean_line, printable, thousands};
+pub(crate) use text::{age, clean, clean_line, printable};
 
 use crate::{config::Environment, exit::Failure};
 

@@ -85,7 +85,7 @@ pub(crate) fn diff_stat(paint: Paint, stat: &DiffStat, width: usize) -> String {
 }
 
 /// Tokens in words.
-pub(super) fn token_words(tokens: TokenUsage) -> String {
+pub(crate) fn token_words(tokens: TokenUsage) -> String {
     let read = tokens.input + tokens.cache_read + tokens.cache_write_5m + tokens.cache_write_1h;
     let cached = match tokens.cache_read {
         0 => String::new(),

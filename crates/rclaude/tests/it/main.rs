@@ -4,6 +4,7 @@
 
 mod agent_script;
 mod approvals;
+mod bad_input;
 mod client;
 mod faults;
 mod follower;
@@ -11,4 +12,7 @@ mod isolation;
 mod journeys;
 mod model;
 mod platform;
+mod serve;
 mod support;
+mod terminal;
+mod verbs;

@@ -29,6 +29,7 @@ pub(crate) struct Platform {
     http: reqwest::Client,
     url: String,
     token: String,
+    flags: Vec<String>,
     ended: bool,
 }
 
@@ -38,7 +39,8 @@ impl Platform {
         Self::start_with(Agent::Real, &[]).await
     }
 
-    /// The same with another agent, or with more flags for `rclaude serve`.
+    /// The same with another agent, or with more flags for `rclaude serve`, which keeps them when
+    /// it is started again.
     pub(crate) async fn start_with(agent: Agent<'_>, flags: &[&str]) -> Self {
         let home = tempfile::tempdir().unwrap();
         fs::create_dir(home.path().join("data")).unwrap();
@@ -55,9 +57,10 @@ impl Platform {
         }
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let emulator = Emulator::new().recording().serve(listener).unwrap();
-        let process = spawn(home.path(), &emulator.url(), flags);
+        let flags: Vec<_> = flags.iter().map(|&flag| flag.to_owned()).collect();
+        let process = spawn(home.path(), &emulator.url(), &flags);
         let (http, url, token) = (reqwest::Client::new(), String::new(), String::new());
-        let mut platform = Self { home, process, emulator, http, url, token, ended: false };
+        let mut platform = Self { home, process, emulator, http, url, token, flags, ended: false };
         platform.await_ready().await;
         platform
     }
@@ -94,7 +97,7 @@ impl Platform {
     pub(crate) async fn restart(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
-        self.process = spawn(self.home.path(), &self.emulator.url(), &[]);
+        self.process = spawn(self.home.path(), &self.emulator.url(), &self.flags);
         self.await_ready().await;
     }
 
@@ -397,10 +400,15 @@ pub(crate) fn script(steps: &Value) -> String {
     format!("<<SCRIPT {steps} SCRIPT>>")
 }
 
-fn spawn(home: &Path, model: &str, flags: &[&str]) -> Child {
+fn spawn(home: &Path, model: &str, flags: &[String]) -> Child {
+    let anywhere: &[&str] = match flags.iter().any(|flag| flag == "--listen") {
+        true => &[],
+        false => &["--listen", "127.0.0.1:0"],
+    };
     let log = fs::File::options().create(true).append(true).open(home.join("log")).unwrap();
     Command::new(env!("CARGO_BIN_EXE_rclaude"))
-        .args(["serve", "--listen", "127.0.0.1:0", "--llm-url", model])
+        .args(["serve", "--llm-url", model])
+        .args(anywhere)
         .args(flags)
         .env_clear()
         .env("PATH", "/usr/local/bin:/usr/bin:/bin")
@@ -414,7 +422,8 @@ fn spawn(home: &Path, model: &str, flags: &[&str]) -> Child {
         .unwrap()
 }
 
-fn processes() -> Vec<(u32, String)> {
+/// Every process of this host, with its command line.
+pub(crate) fn processes() -> Vec<(u32, String)> {
     fs::read_dir("/proc")
         .unwrap()
         .flatten()
@@ -426,6 +435,7 @@ fn processes() -> Vec<(u32, String)> {
         .collect()
 }
 
+/// Ends a process at once.
 pub(crate) fn kill(pid: u32) {
     let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
     // It may have ended by itself.
@@ -447,7 +457,7 @@ fn repository_root() -> PathBuf {
 }
 
 /// Where `make test` installed the agent.
-fn installed_agents() -> PathBuf {
+pub(crate) fn installed_agents() -> PathBuf {
     let data = std::env::var_os("RCLAUDE_TEST_DATA")
         .map_or_else(|| repository_root().join(".tools/data"), PathBuf::from);
     let agents = data.join("agents");

@@ -22,6 +22,8 @@ impl Home {
             .env_clear()
             .env("PATH", "/usr/local/bin:/usr/bin:/bin")
             .env("HOME", self.path())
+            // Where nobody listens, and a server takes a free port: tests share this host.
+            .env("RCLAUDE_LISTEN", "127.0.0.1:0")
             .current_dir(self.path())
             .stdin(Stdio::null());
         command

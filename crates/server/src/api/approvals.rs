@@ -6,7 +6,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     Api,
-    extract::{InSession, Json, Named},
+    extract::{InSession, Json, Named, must_exist},
     problem::Result,
 };
 
@@ -27,6 +27,9 @@ pub(super) async fn list(
     InSession(id): InSession,
 ) -> Result<Answer<Page<Approval>>> {
     let data = api.sessions.approvals(&id).await?;
+    if data.is_empty() {
+        must_exist(&api, &id).await?;
+    }
     Ok(Answer(Page { data, next_cursor: None }))
 }
 

@@ -15,6 +15,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::{
     Api,
     extract::{InSession, Query},
+    openapi::Octets,
     problem::{Refusal, Result},
     stream::accepts,
     validate::Validate,
@@ -56,7 +57,7 @@ impl Validate for DiffQuery {
     responses(
         (status = 200, description = "The difference.", content(
             (SessionDiff = "application/json"),
-            (Vec<u8> = "text/x-diff"),
+            (Octets = "text/x-diff"),
         ))
     )
 )]

@@ -44,6 +44,12 @@ impl FromRequestParts<Arc<ApiState>> for InSession {
     }
 }
 
+/// Refuses an id that names no session. For answers that are empty: a session that is not there has
+/// no more rows than one that is new.
+pub(super) async fn must_exist(api: &ApiState, id: &SessionId) -> Result<()> {
+    Ok(api.sessions.resolve(id.as_str()).await.map(drop)?)
+}
+
 /// An id in a path, and what to say if it cannot be one.
 pub(super) trait PathNoun: FromStr<Err: std::fmt::Display> + Send {
     /// Its name in the route.
@@ -209,7 +215,7 @@ pub(super) async fn read(
     }
     to_bytes(body, limit).await.map_err(|error| {
         let source = std::error::Error::source(&error);
-        if source.is_some_and(|source| source.is::<http_body_util::LengthLimitError>()) {
+        if source.is_some_and(<dyn std::error::Error>::is::<http_body_util::LengthLimitError>) {
             too_large()
         } else {
             Refusal::invalid(format!("the body broke off: {error}"))
@@ -224,6 +230,10 @@ fn parse<T: DeserializeOwned + Validate>(bytes: &[u8]) -> Result<T> {
         let (_, detail) = text.split_once(": ").unwrap_or(("", &text));
         Refusal::invalid(format!("the JSON body: {detail}"))
     })?;
+    // Serde takes a struct's fields from an array as well, in an order that nobody promised.
+    if bytes.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
+        return Err(Refusal::invalid("the JSON body: must be an object"));
+    }
     value.validate()?;
     Ok(value)
 }

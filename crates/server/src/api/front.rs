@@ -21,7 +21,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use futures::FutureExt;
-use rclaude_types::ErrorCode;
+use rclaude_types::{ErrorCode, Problem};
 
 use super::{
     Api,
@@ -82,20 +82,7 @@ pub(super) async fn front(State(api): State<Api>, request: Request, next: Next) 
         let shown = id.to_str().unwrap_or("");
         problem.request_id = Some(shown.to_owned());
         problem::write(&mut response, &problem);
-        let (status, code, path) = (problem.status, problem.code, uri.path());
-        if status >= 500 {
-            tracing::error!(
-                http.request_id = shown, http.method = %method, http.path = path,
-                http.status = status, error.code = %code,
-                "{method} {path} failed: {}", problem.detail
-            );
-        } else {
-            tracing::info!(
-                http.request_id = shown, http.method = %method, http.path = path,
-                http.status = status, error.code = %code,
-                "{method} {path} refused: {}", problem.detail
-            );
-        }
+        log(shown, &method, uri.path(), &problem);
     } else if took > SLOW {
         tracing::info!(
             http.request_id = id.to_str().unwrap_or(""), http.method = %method,
@@ -114,6 +101,28 @@ pub(super) async fn front(State(api): State<Api>, request: Request, next: Next) 
     headers.insert(REQUEST_ID, id);
     count(&method, route.as_ref(), response.status(), took);
     response
+}
+
+/// One line: loud if it was our fault, audible if something is missing here, quiet if it was the
+/// caller's. The detail may quote the caller, whose control characters stay out of the log.
+fn log(request_id: &str, method: &Method, path: &str, problem: &Problem) {
+    macro_rules! line {
+        ($level:ident, $what:literal) => {
+            tracing::$level!(
+                http.request_id = request_id,
+                http.method = %method,
+                http.path = path,
+                http.status = problem.status,
+                error.code = %problem.code,
+                concat!("{} {} ", $what, ": {}"), method, path, problem.detail.escape_debug()
+            )
+        };
+    }
+    match problem.status {
+        500 | 507 => line!(error, "failed"),
+        501.. => line!(warn, "is not possible now"),
+        _ => line!(info, "refused"),
+    }
 }
 
 /// The handler's answer; `None` if it panicked. What changes something is carried through even if

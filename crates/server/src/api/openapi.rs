@@ -7,7 +7,7 @@
 use std::sync::LazyLock;
 
 use utoipa::{
-    OpenApi,
+    OpenApi, ToSchema,
     openapi::{
         Components, Content, HeaderBuilder, ObjectBuilder, Ref, RefOr, Required, ResponseBuilder,
         Schema, Type,
@@ -21,6 +21,12 @@ use super::{extract::IDEMPOTENCY_KEY, health, original::ALIASES, problem::PROBLE
 /// Its name in the contract.
 const BEARER: &str = "bearer";
 const PROBLEM: &str = "Problem";
+
+/// Bytes as they are.
+#[derive(Debug, ToSchema)]
+#[schema(value_type = String, format = Binary)]
+#[expect(dead_code, reason = "names a schema; bodies of bytes are streams")]
+pub(super) struct Octets(Vec<u8>);
 
 #[derive(OpenApi)]
 #[openapi(
@@ -182,7 +188,8 @@ fn problems(path: &str, method: &str, operation: &Operation) -> Vec<u16> {
     if path == "/readyz" {
         statuses.push(503);
     }
-    if path.contains('{') {
+    // Making a session looks for its template.
+    if path.contains('{') || (path, method) == ("/v1/sessions", "post") {
         statuses.push(404);
     }
     let in_session = path.contains("{session}");

@@ -24,12 +24,13 @@ use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    Api, events,
-    extract::{InSession, Json, JsonOnce, Query},
+    Api, events, execs,
+    extract::{InSession, Json, JsonOnce, OnceKey, Query},
     files::{self, AnyQuery},
+    openapi::Octets,
     problem::{Refusal, Result},
     sessions::{self, created},
-    stream::{EVENT_STREAM, accepts, problem_frame, sse},
+    stream::{EVENT_STREAM, ServerSentEvent, accepts, problem_frame, sse},
     validate::Validate,
 };
 
@@ -130,10 +131,11 @@ pub(super) struct Executed {
 pub(super) async fn execute(
     State(api): State<Api>,
     InSession(id): InSession,
+    OnceKey(once): OnceKey,
     Json(request): Json<Execute>,
 ) -> Result<Answer<Executed>> {
-    let exec = api.sessions.exec(&id, None, request.request()).await?;
-    let frames = api.sessions.exec_output(&id, &exec.id, 0, 0, true).await?;
+    let chosen = once.map(|key| execs::derived(&id, &key));
+    let (_, frames) = api.sessions.exec_and_follow(&id, chosen, request.request()).await?;
     Ok(Answer(gather(frames).await?))
 }
 
@@ -154,7 +156,7 @@ async fn gather(mut frames: BoxStream<'static, Result<ExecFrame, Problem>>) -> R
                 kept.extend_from_slice(&bytes[..room]);
             }
             ExecFrame::Exited { code, signal, .. } => {
-                let exit_code = code.or(signal.map(|signal| 128 + signal)).unwrap_or(-1);
+                let exit_code = code.or_else(|| signal.map(|signal| 128 + signal)).unwrap_or(-1);
                 let [stdout, stderr] =
                     [stdout, stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
                 return Ok(Executed { stdout, stderr, exit_code, truncated });
@@ -199,7 +201,7 @@ impl Validate for Chat {
         (status = 201, description = "The turn, queued.", body = Turn,
             headers(("location" = String, description = "The turn's path."))),
         (status = 200, description = "The turn's events.",
-            body = String, content_type = "text/event-stream"),
+            body = ServerSentEvent, content_type = "text/event-stream"),
     )
 )]
 pub(super) async fn chat(
@@ -263,10 +265,10 @@ fn of_turn(
     responses(
         (status = 200, description = "A directory's entries, or a file's bytes.", content(
             (FileList = "application/json"),
-            (Vec<u8> = "application/octet-stream"),
+            (Octets = "application/octet-stream"),
         )),
         (status = 206, description = "A range of a file's bytes.",
-            body = Vec<u8>, content_type = "application/octet-stream"),
+            body = Octets, content_type = "application/octet-stream"),
     )
 )]
 pub(super) async fn read_files(
@@ -284,18 +286,22 @@ mod tests {
 
     use super::*;
 
-    fn output(stream: ExecStream, text: &[u8]) -> Result<ExecFrame, Problem> {
-        Ok(ExecFrame::Output { stream, offset: 0, data: BASE64_STANDARD.encode(text) })
+    fn output(stream: ExecStream, text: &[u8]) -> ExecFrame {
+        ExecFrame::Output { stream, offset: 0, data: BASE64_STANDARD.encode(text) }
     }
 
-    fn exited(code: Option<i32>, signal: Option<i32>) -> Result<ExecFrame, Problem> {
-        Ok(ExecFrame::Exited { code, signal, out_of_memory: false })
+    fn exited(code: Option<i32>, signal: Option<i32>) -> ExecFrame {
+        ExecFrame::Exited { code, signal, out_of_memory: false }
+    }
+
+    async fn gathered(frames: Vec<ExecFrame>) -> Executed {
+        gather(stream::iter(frames).map(Ok).boxed()).await.unwrap()
     }
 
     #[tokio::test]
     async fn a_commands_two_outputs_are_gathered_apart() {
         let frames = vec![
-            Ok(ExecFrame::Started { id: ExecId::generate() }),
+            ExecFrame::Started { id: ExecId::generate() },
             output(ExecStream::Stdout, b"a"),
             output(ExecStream::Stderr, b"b"),
             output(ExecStream::Stdout, b"\xff"),
@@ -307,7 +313,7 @@ mod tests {
             exit_code: 3,
             truncated: false,
         };
-        assert_eq!(gather(stream::iter(frames).boxed()).await.unwrap(), wanted);
+        assert_eq!(gathered(frames).await, wanted);
     }
 
     #[tokio::test]
@@ -318,7 +324,7 @@ mod tests {
             output(ExecStream::Stdout, &half),
             exited(None, Some(9)),
         ];
-        let executed = gather(stream::iter(frames).boxed()).await.unwrap();
+        let executed = gathered(frames).await;
         assert_eq!((executed.stdout.len(), executed.truncated), (MAX_OUTPUT, true));
         assert_eq!(executed.exit_code, 137);
     }

@@ -16,7 +16,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-/// Connections at once: room for 5,000 idle WebSockets and as many again.
+/// Connections at once: room for 5,000 idle followers and as many again.
 const MAX_CONNECTIONS: usize = 10_000;
 /// How long a client may take to send its first byte, and then a request's headers.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(15);

@@ -41,6 +41,6 @@ pub struct ApiState {
     pub hosts: Hosts,
     /// Cancelled when the server begins to stop; endless answers end then.
     pub stopping: CancellationToken,
-    /// Keeps count of WebSockets, so that stopping waits for them.
+    /// Keeps count of open sockets, so that stopping waits for them.
     pub tasks: TaskTracker,
 }

@@ -6,7 +6,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     Api,
-    extract::{InSession, JsonOnce, Named, Query},
+    extract::{InSession, JsonOnce, Named, Query, must_exist},
     page::PageQuery,
     problem::Result,
     sessions::{Created, created},
@@ -54,7 +54,11 @@ pub(super) async fn list(
     InSession(id): InSession,
     Query(page): Query<PageQuery>,
 ) -> Result<Answer<Page<Turn>>> {
-    Ok(Answer(api.sessions.turns(&id, page.cursor, page.limit).await?))
+    let turns = api.sessions.turns(&id, page.cursor, page.limit).await?;
+    if turns.data.is_empty() {
+        must_exist(&api, &id).await?;
+    }
+    Ok(Answer(turns))
 }
 
 /// Shows a turn.

@@ -4,7 +4,11 @@ use axum::{Json as Answer, extract::State};
 use rclaude_types::UsageSummary;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::{Api, extract::InSession, problem::Result};
+use super::{
+    Api,
+    extract::{InSession, must_exist},
+    problem::Result,
+};
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new().routes(routes!(get))
@@ -22,5 +26,9 @@ pub(super) async fn get(
     State(api): State<Api>,
     InSession(id): InSession,
 ) -> Result<Answer<UsageSummary>> {
-    Ok(Answer(api.sessions.usage(&id).await?))
+    let usage = api.sessions.usage(&id).await?;
+    if usage.requests == 0 {
+        must_exist(&api, &id).await?;
+    }
+    Ok(Answer(usage))
 }

@@ -65,8 +65,8 @@ fn text(field: &str, text: &str, max: usize) -> Result<()> {
     no_nul(field, text)
 }
 
-fn within<T: PartialOrd + std::fmt::Display>(field: &str, value: T, min: T, max: T) -> Result<()> {
-    if value < min || value > max {
+fn within(field: &str, value: u32, min: u32, max: u32) -> Result<()> {
+    if !(min..=max).contains(&value) {
         return invalid(field, format_args!("is {value}; must be from {min} to {max}"));
     }
     Ok(())

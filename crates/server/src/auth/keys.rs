@@ -93,7 +93,7 @@ impl Keys {
                 Ok(claim)
             })
             .await
-            .map_err(from_store)?;
+            .map_err(|error| from_store(&error))?;
         match claim {
             Claim::New => Ok(CreatedKey { key, secret: secret.expose().to_owned() }),
             Claim::Same(_) => Err(Problem::new(
@@ -110,8 +110,8 @@ impl Keys {
 
     /// All keys, revoked ones included, newest first.
     pub async fn list(&self) -> Result<Vec<ApiKey>, Problem> {
-        let mut conn = self.store.read().await.map_err(from_store)?;
-        key::list(&mut conn).await.map_err(from_store)
+        let mut conn = self.store.read().await.map_err(|error| from_store(&error))?;
+        key::list(&mut conn).await.map_err(|error| from_store(&error))
     }
 
     /// Revokes a key, from the next request on. Revoking it twice is fine.
@@ -121,7 +121,7 @@ impl Keys {
         let mut memory = self.memory();
         memory.epoch += 1;
         memory.good.retain(|_, good| good.id != *id);
-        revoked.map_err(from_store)
+        revoked.map_err(|error| from_store(&error))
     }
 
     /// The key of this hash, unless there is none or it was revoked.
@@ -138,8 +138,9 @@ impl Keys {
             }
             memory.epoch
         };
-        let mut conn = self.store.read().await.map_err(from_store)?;
-        let found = key::find_by_hash(&mut conn, &digest.0).await.map_err(from_store)?;
+        let mut conn = self.store.read().await.map_err(|error| from_store(&error))?;
+        let found =
+            key::find_by_hash(&mut conn, &digest.0).await.map_err(|error| from_store(&error))?;
         drop(conn);
         let Some(found) = found else { return Ok(None) };
         let noted = found.last_used_at.map(|at| at.as_micros() / MINUTE);
@@ -172,11 +173,17 @@ impl Keys {
     }
 }
 
-fn from_store(error: StoreError) -> Problem {
+fn from_store(error: &StoreError) -> Problem {
     let code = match error {
         StoreError::NotFound { .. } => ErrorCode::KeyNotFound,
         StoreError::DiskFull => ErrorCode::DiskFull,
-        _ => ErrorCode::Internal,
+        _ => {
+            tracing::error!(%error, "the store failed: {error}");
+            return Problem::new(
+                ErrorCode::Internal,
+                "the server's database failed; its log says how",
+            );
+        }
     };
     Problem::new(code, error.to_string())
 }
@@ -216,8 +223,8 @@ mod tests {
         Fixture { keys: Keys::new(store.clone(), clock.clone()), clock, store, _dir: dir }
     }
 
-    fn once(key: &str, digest: u8) -> Option<Idempotency> {
-        Some(Idempotency { key: key.to_owned(), digest: [digest; 32] })
+    fn once(key: &str, digest: u8) -> Idempotency {
+        Idempotency { key: key.to_owned(), digest: [digest; 32] }
     }
 
     #[tokio::test]
@@ -264,9 +271,9 @@ mod tests {
     #[tokio::test]
     async fn a_repeated_request_makes_no_second_key() {
         let it = fixture().await;
-        it.keys.create("ci".into(), once("k", 1)).await.unwrap();
-        let same = it.keys.create("ci".into(), once("k", 1)).await.unwrap_err();
-        let other = it.keys.create("cd".into(), once("k", 2)).await.unwrap_err();
+        it.keys.create("ci".into(), Some(once("k", 1))).await.unwrap();
+        let same = it.keys.create("ci".into(), Some(once("k", 1))).await.unwrap_err();
+        let other = it.keys.create("cd".into(), Some(once("k", 2))).await.unwrap_err();
         assert_eq!(same.code, ErrorCode::Conflict);
         assert_eq!(other.code, ErrorCode::IdempotencyMismatch);
         assert_eq!(it.keys.list().await.unwrap().len(), 1);

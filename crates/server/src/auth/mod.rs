@@ -81,7 +81,8 @@ impl Auth {
         }
         Err(Problem::new(
             ErrorCode::Unauthenticated,
-            "this token or key is not known here, or was revoked; `rclaude login` stores a new one",
+            "this token or key is not known here, or was revoked; `rclaude key create NAME` on the \
+             server's host makes a new one",
         ))
     }
 }

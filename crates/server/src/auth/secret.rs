@@ -58,7 +58,8 @@ pub(super) fn digest(secret: &str) -> Digest {
 pub(crate) fn random_hex() -> String {
     let mut bytes = [0; 32];
     aws_lc_rs::rand::fill(&mut bytes).expect("the kernel's randomness never fails once it is up");
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let digit = |nibble: u8| char::from_digit(u32::from(nibble), 16);
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).flatten().collect()
 }
 
 /// Long division by 62, most significant digit first.

@@ -57,8 +57,8 @@ fn make(dir: &Path, path: &Path) -> io::Result<Secret> {
             fs::File::options().read(true).custom_flags(libc::O_DIRECTORY).open(dir)?.sync_all()?;
             Ok(token)
         }
-        Err(taken) if taken.error.kind() == io::ErrorKind::AlreadyExists => owner_token(dir),
-        Err(failed) => Err(failed.error),
+        Err(refused) if refused.error.kind() == io::ErrorKind::AlreadyExists => owner_token(dir),
+        Err(refused) => Err(refused.error),
     }
 }
 

@@ -29,13 +29,14 @@ use tokio::time::{Instant, sleep_until};
 use super::{
     agent_run::AgentRun,
     engine::Engine,
+    falls::Falls,
     lifecycle::{Step, next_step},
     link::Link,
     live::Handle,
 };
 
 /// How long a settled actor goes without a look at its rows.
-pub(super) const INSPECTION: Duration = Duration::from_secs(30);
+pub(super) const INSPECTION: Duration = Duration::from_secs(15);
 /// The longest pause between attempts at something that fails.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(15);
 
@@ -50,10 +51,12 @@ pub(super) struct Actor {
     pub(super) run: Option<AgentRun>,
     /// Failed attempts at the present step.
     pub(super) attempts: u32,
+    /// How often the sandbox fell over lately.
+    pub(super) falls: Falls,
+    /// Whether its owner was told that the disk is full.
+    pub(super) told_full: bool,
     /// Ticks that failed, and when the last did.
     failures: (u32, Instant),
-    /// Processes that the kernel was last seen to have ended for want of memory.
-    pub(super) oom_kills: u64,
 }
 
 /// What to do after a tick.
@@ -104,6 +107,7 @@ impl Actor {
         let sandbox = sandbox::current(&mut conn, &handle.id).await?;
         drop(conn);
         let (link, run) = (None, None);
+        let falls = Falls::default();
         let failures = (0, Instant::now());
         Ok(Self {
             engine,
@@ -113,8 +117,9 @@ impl Actor {
             link,
             run,
             attempts: 0,
+            falls,
+            told_full: false,
             failures,
-            oom_kills: 0,
         })
     }
 
@@ -151,7 +156,10 @@ impl Actor {
         match self.sandbox.phase {
             Phase::Destroyed => self.bury_session().await,
             Phase::Running if self.link.is_none() => self.relink().await,
-            Phase::Running => self.drive_agent().await,
+            Phase::Running => {
+                self.mind_disk().await?;
+                self.drive_agent().await
+            }
             _ => Ok(Next::Wait(INSPECTION)),
         }
     }

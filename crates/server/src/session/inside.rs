@@ -6,7 +6,7 @@ use futures::StreamExt;
 use rclaude_sandbox::agentd::{self, Output, OutputFrom};
 use rclaude_store::exec;
 use rclaude_types::{
-    DiffFormat, DiffStat, EventBody, ExecId, SessionDiff,
+    DiffFormat, DiffStat, EventBody, ExecId, NoticeLevel, SessionDiff,
     agentd::{ProcessSpec, ProcessState, Stdin, User},
 };
 use uuid::Uuid;
@@ -25,7 +25,7 @@ use crate::{
 /// Where every process starts.
 pub(super) const WORKSPACE: &str = "/workspace";
 /// How long making a diff may take.
-const DIFF_PATIENCE: Duration = Duration::from_secs(60);
+const DIFF_PATIENCE: Duration = Duration::from_mins(1);
 
 /// The environment of every process in a session.
 pub(super) fn environment(own: &BTreeMap<String, String>) -> BTreeMap<String, String> {
@@ -88,10 +88,9 @@ impl Actor {
     }
 
     /// Whether the kernel ended a process of the sandbox for want of memory since we last looked.
-    pub(super) async fn ran_out_of_memory(&mut self) -> bool {
-        let Ok(stats) = self.engine.provider.stats(&self.reference()).await else { return false };
-        let before = std::mem::replace(&mut self.oom_kills, stats.oom_kills);
-        stats.oom_kills > before
+    pub(super) async fn ran_out_of_memory(&self) -> bool {
+        let stats = self.engine.provider.stats(&self.reference()).await;
+        stats.is_ok_and(|stats| self.handle.starved(stats.oom_kills))
     }
 
     /// How the session's files now differ from where they began; absent where that cannot be
@@ -107,6 +106,23 @@ impl Actor {
                 None
             }
         }
+    }
+
+    /// Says so when the sandbox's disk is full: nothing is lost, but everything waits.
+    pub(super) async fn mind_disk(&mut self) -> Result<(), TickError> {
+        let Some(link) = &self.link else { return Ok(()) };
+        if !link.due() {
+            return Ok(());
+        }
+        let health = link.client.health().await;
+        let full = health.map_err(|error| TickError::Link(error.to_string()))?.journal_full;
+        if full && !self.told_full {
+            let text = "the disk is full: what the session's processes print waits until there is \
+                        room; nothing is lost";
+            self.notice(NoticeLevel::Error, "disk_full", text).await?;
+        }
+        self.told_full = full;
+        Ok(())
     }
 
     /// Follows every command that is under way, to write its end.
@@ -165,7 +181,7 @@ pub(super) fn watch_exec(
         };
         let now = task.now();
         let written = task
-            .commit(&session, async move |tx, log| {
+            .commit_aside(&session, async move |tx, log| {
                 if exec::finish(tx, &id, code, signal, now).await? {
                     log.push(None, EventBody::ExecEnded { id, exit_code: code, signal });
                 }

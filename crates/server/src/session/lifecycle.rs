@@ -92,19 +92,7 @@ mod tests {
 
     use super::*;
 
-    const PHASES: [Phase; 11] = [
-        Phase::Pending,
-        Phase::Starting,
-        Phase::Running,
-        Phase::Pausing,
-        Phase::Paused,
-        Phase::Resuming,
-        Phase::Destroying,
-        Phase::Destroyed,
-        Phase::Failed(FailureReason::Rejected),
-        Phase::Failed(FailureReason::Vanished),
-        Phase::Failed(FailureReason::AgentUnreachable),
-    ];
+    const PHASES: [Phase; 11] = Phase::ALL;
     const DESIRED: [Desired; 3] = [Desired::Running, Desired::Paused, Desired::Deleted];
     const SEEN: [Observed; 5] = [
         Observed::Starting,

@@ -41,20 +41,35 @@ impl Engine {
         T: Send + 'static,
         F: AsyncFnOnce(&mut Tx, &mut NewEvents) -> Result<T> + Send + 'static,
     {
+        let session = id.clone();
+        let watched = async move |tx: &mut Tx, log: &mut NewEvents| {
+            let before = shown(tx, &session).await?;
+            let value = work(tx, log).await?;
+            let after = shown(tx, &session).await?;
+            if let Some(status) = after
+                && before.is_some()
+                && before != after
+            {
+                log.push(None, EventBody::StatusChanged { status, reason: None });
+            }
+            Ok(value)
+        };
+        self.commit_aside(id, watched).await
+    }
+
+    /// The same for work that leaves sandbox and turns as they are: the status cannot be another,
+    /// and is not looked up.
+    pub(super) async fn commit_aside<T, F>(&self, id: &SessionId, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: AsyncFnOnce(&mut Tx, &mut NewEvents) -> Result<T> + Send + 'static,
+    {
         let (session, now) = (id.clone(), self.now());
         let (value, last) = self
             .store
             .write(async move |tx: &mut Tx| {
-                let before = shown(tx, &session).await?;
                 let mut log = NewEvents::default();
                 let value = work(tx, &mut log).await?;
-                let after = shown(tx, &session).await?;
-                if let Some(status) = after
-                    && before.is_some()
-                    && before != after
-                {
-                    log.push(None, EventBody::StatusChanged { status, reason: None });
-                }
                 let last = if log.0.is_empty() {
                     None
                 } else {

@@ -1,6 +1,6 @@
 //! Doing what [`next_step`](super::lifecycle::next_step) says, one idempotent call at a time.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use rclaude_sandbox::{
     agentd,
@@ -10,9 +10,11 @@ use rclaude_sandbox::{
 };
 use rclaude_store::{sandbox, session};
 use rclaude_types::{FailureReason, NoticeLevel, Phase};
+use tokio::time::Instant;
 
 use super::{
     actor::{Actor, Next, TickError},
+    engine::Engine,
     lifecycle::{self, Step},
     link::Link,
     manager::{
@@ -52,8 +54,14 @@ impl Actor {
         let spec = self.spec(checkout);
         match self.engine.provider.create(&spec).await {
             Ok(reference) => {
-                self.set_phase(Phase::Starting, Some(reference.0)).await?;
-                Ok(Next::Again)
+                // The daemon is reached while the phase is on its way to the disk.
+                let (engine, session) = (self.engine.clone(), self.session.id.clone());
+                let token = self.sandbox.token.clone();
+                let dialled = dial(&engine, &session, &reference, &token);
+                let stored = self.set_phase(Phase::Starting, Some(reference.0.clone()));
+                let (stored, dialled) = tokio::join!(stored, dialled);
+                stored?;
+                self.connected(dialled).await
             }
             Err(error) => self.provider_failed(error).await,
         }
@@ -71,7 +79,7 @@ impl Actor {
                 }
             };
             let restored = self.engine.repos.restore(&checkout).await;
-            return Ok(restored.map(|_| Some(checkout)).map_err(|error| error.to_string()));
+            return Ok(restored.map(|()| Some(checkout)).map_err(|error| error.to_string()));
         }
         let options = PrepareOptions::new(&self.session.name);
         let checkout = match self.engine.repos.prepare(source, &options, &mut |_| {}).await {
@@ -114,9 +122,15 @@ impl Actor {
     }
 
     async fn connect(&mut self) -> Result<Next, TickError> {
-        match self.dial().await {
+        let dialled = self.dial().await;
+        self.connected(dialled).await
+    }
+
+    async fn connected(&mut self, dialled: Result<Link, String>) -> Result<Next, TickError> {
+        match dialled {
             Ok(link) => {
                 let reference = self.sandbox.provider_ref.clone();
+                self.handle.fresh();
                 self.adopt(link).await?;
                 self.set_phase(Phase::Running, reference).await?;
                 Ok(Next::Again)
@@ -129,6 +143,8 @@ impl Actor {
     pub(super) async fn relink(&mut self) -> Result<Next, TickError> {
         match self.dial().await {
             Ok(link) => {
+                // What happened before we came is not news.
+                let _ = self.ran_out_of_memory().await;
                 self.adopt(link).await?;
                 Ok(Next::Again)
             }
@@ -136,27 +152,9 @@ impl Actor {
         }
     }
 
-    /// Takes over the sandbox's network, then reaches its daemon and shakes hands.
-    async fn dial(&mut self) -> Result<Link, String> {
-        let reference = self.reference();
-        let provider = &self.engine.provider;
-        let cancel = self.engine.cancel.child_token();
-        if let Some(outbound) = provider.outbound() {
-            let sockets = outbound.sockets(&reference).await.map_err(|e| chain(&e))?;
-            self.engine.serve_outbound(&self.session.id, sockets, &cancel);
-        }
-        let stream = provider.dial(&reference).await.map_err(|e| chain(&e))?;
-        let shake = async {
-            let client =
-                agentd::Client::connect(stream, &self.sandbox.token, &self.engine.tracker).await?;
-            client.health().await?;
-            Ok::<_, agentd::Error>(client)
-        };
-        match tokio::time::timeout(HANDSHAKE, shake).await {
-            Ok(Ok(client)) => Ok(Link::new(client, cancel)),
-            Ok(Err(error)) => Err(chain(&error)),
-            Err(_) => Err("no answer to the handshake".to_owned()),
-        }
+    async fn dial(&self) -> Result<Link, String> {
+        let token = &self.sandbox.token;
+        dial(&self.engine, &self.session.id, &self.reference(), token).await
     }
 
     async fn adopt(&mut self, link: Link) -> Result<(), TickError> {
@@ -179,6 +177,7 @@ impl Actor {
         let observed = lifecycle::observe(self.sandbox.phase, seen, self.engine.can());
         if observed != self.sandbox.phase {
             self.drop_link();
+            self.falls.fell(Instant::now());
             let note = match observed {
                 Phase::Paused => "the sandbox had stopped; its files are kept",
                 _ => "the sandbox is gone",
@@ -228,6 +227,9 @@ impl Actor {
     }
 
     async fn resume(&mut self) -> Result<Next, TickError> {
+        if let Some(left) = self.falls.wait(Instant::now()) {
+            return Ok(Next::Wait(left));
+        }
         if self.sandbox.phase != Phase::Resuming {
             self.lose_execs().await?;
             self.set_phase(Phase::Resuming, None).await?;
@@ -325,5 +327,31 @@ impl Actor {
 
     pub(super) fn reference(&self) -> SandboxRef {
         SandboxRef(self.sandbox.provider_ref.clone().unwrap_or_default())
+    }
+}
+
+/// Takes over a sandbox's network, then reaches its daemon and shakes hands.
+async fn dial(
+    engine: &Arc<Engine>,
+    session: &rclaude_types::SessionId,
+    reference: &SandboxRef,
+    token: &str,
+) -> Result<Link, String> {
+    let provider = &engine.provider;
+    let cancel = engine.cancel.child_token();
+    if let Some(outbound) = provider.outbound() {
+        let sockets = outbound.sockets(reference).await.map_err(|e| chain(&e))?;
+        engine.serve_outbound(session, sockets, &cancel);
+    }
+    let stream = provider.dial(reference).await.map_err(|e| chain(&e))?;
+    let shake = async {
+        let client = agentd::Client::connect(stream, token, &engine.tracker).await?;
+        client.health().await?;
+        Ok::<_, agentd::Error>(client)
+    };
+    match tokio::time::timeout(HANDSHAKE, shake).await {
+        Ok(Ok(client)) => Ok(Link::new(client, cancel)),
+        Ok(Err(error)) => Err(chain(&error)),
+        Err(_) => Err("no answer to the handshake".to_owned()),
     }
 }

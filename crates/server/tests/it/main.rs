@@ -2,7 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a helper that cannot go on fails its test")]
 
 mod agent;
-mod contract;
+mod api;
 mod egress;
 mod gateway;
 mod repo;

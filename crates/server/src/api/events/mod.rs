@@ -24,7 +24,7 @@ use super::{
     Api,
     extract::{InSession, Query},
     problem::{Refusal, Result},
-    stream::{EVENT_STREAM, accepts},
+    stream::{EVENT_STREAM, ServerSentEvent, accepts},
     validate::Validate,
 };
 
@@ -45,7 +45,7 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
 pub(super) struct EventsQuery {
     /// The last `seq` seen; 0 for all there is.
     #[serde(default)]
-    #[param(minimum = 0, default = 0, required = false)]
+    #[param(value_type = i64, minimum = 0, default = 0, required = false)]
     after: Seq,
     /// Events at most, of a page.
     #[serde(default = "default_limit")]
@@ -97,14 +97,14 @@ impl Validate for EventsQuery {
     tag = "events",
     params(
         EventsQuery,
-        ("last-event-id" = Option<Seq>, Header, minimum = 0,
+        ("last-event-id" = Option<i64>, Header, minimum = 0,
             description = "The last `seq` seen, as a browser's `EventSource` sends it."),
     ),
     responses(
         (status = 101, description = "A WebSocket, one event to a text frame."),
         (status = 200, description = "Events in the manner asked for.", content(
             (Page<Event> = "application/json"),
-            (String = "text/event-stream"),
+            (ServerSentEvent = "text/event-stream"),
         )),
     )
 )]

@@ -10,14 +10,17 @@ use futures::StreamExt;
 use rclaude_types::{Event, Page, SessionId};
 
 use super::EventsQuery;
-use crate::api::{Api, problem::Result};
+use crate::api::{Api, extract::must_exist, problem::Result};
 
 /// The page after `after`. An empty one is waited for: whoever comes back with the same cursor
 /// either way sees every entry once.
 pub(super) async fn read(api: &Api, id: &SessionId, query: EventsQuery) -> Result<Response> {
     let mut events = api.sessions.events(id, query.after, query.limit).await?;
-    if events.is_empty() && query.wait > 0 {
-        events = wait(api, id, query).await?;
+    if events.is_empty() {
+        must_exist(api, id).await?;
+        if query.wait > 0 {
+            events = wait(api, id, query).await?;
+        }
     }
     let limit = usize::try_from(query.limit).unwrap_or(usize::MAX);
     events.truncate(limit);

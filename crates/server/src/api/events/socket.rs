@@ -17,6 +17,7 @@ use futures::{
 };
 use rclaude_types::{Event, Problem, Seq, SessionId};
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio_util::sync::CancellationToken;
 
 use crate::api::{Api, problem::Result, stream::KEEP_ALIVE};
 
@@ -30,7 +31,7 @@ const WRITE_BUFFER: usize = 64 << 10;
 /// Frames a client may send between two of our pings.
 const MAX_CLIENT_FRAMES: u32 = 100;
 /// A client that takes nothing, or answers no ping, for so long is gone.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// How long a client may take to close its side.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -63,12 +64,12 @@ pub(super) async fn open(
         .write_buffer_size(WRITE_BUFFER);
     let tracked = api.tasks.token();
     Ok(upgrade.on_upgrade(async move |socket| {
-        run(&api, log, socket).await;
+        run(&api.stopping, log, socket).await;
         drop(tracked);
     }))
 }
 
-async fn run(api: &Api, mut log: Log, socket: WebSocket) {
+async fn run(stopping: &CancellationToken, mut log: Log, socket: WebSocket) {
     let (mut sink, mut client) = socket.split();
     let mut pings = interval(KEEP_ALIVE);
     pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -83,7 +84,7 @@ async fn run(api: &Api, mut log: Log, socket: WebSocket) {
                     }
                 }
                 Some(Err(problem)) => break End(close_code::ERROR, problem.code.as_str()),
-                None if api.stopping.is_cancelled() => break STOPPING,
+                None if stopping.is_cancelled() => break STOPPING,
                 None => break DELETED,
             },
             message = client.next() => {
@@ -105,7 +106,7 @@ async fn run(api: &Api, mut log: Log, socket: WebSocket) {
                     return;
                 }
             }
-            () = api.stopping.cancelled() => break STOPPING,
+            () = stopping.cancelled() => break STOPPING,
         }
     };
     close(&mut sink, end).await;
@@ -133,4 +134,109 @@ async fn in_time<E>(sending: impl Future<Output = Result<(), E>>) -> bool {
 async fn close<S: Sink<Message> + Unpin>(sink: &mut S, End(code, reason): End) {
     let frame = CloseFrame { code, reason: reason.into() };
     let _ = timeout(PATIENCE, sink.send(Message::Close(Some(frame)))).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    };
+
+    use axum::{Router, routing::any};
+    use futures::stream;
+    use rclaude_types::{ErrorCode, EventBody, Timestamp};
+    use tokio::{net::TcpListener, task::JoinSet};
+    use tokio_tungstenite::{connect_async, tungstenite};
+
+    use super::*;
+
+    /// Serves one log to whoever connects.
+    async fn serve(log: impl Fn() -> Log + Clone + Send + Sync + 'static) -> (String, JoinSet<()>) {
+        let handler = async move |upgrade: WebSocketUpgrade| {
+            let log = log();
+            upgrade
+                .write_buffer_size(WRITE_BUFFER)
+                .on_upgrade(async move |socket| run(&CancellationToken::new(), log, socket).await)
+        };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("ws://{}/", listener.local_addr().unwrap());
+        let router = Router::new().route("/", any(handler));
+        let mut server = JoinSet::new();
+        server.spawn(async move { axum::serve(listener, router).await.unwrap() });
+        (url, server)
+    }
+
+    fn event(seq: Seq, text: String) -> Event {
+        let body = EventBody::Message {
+            id: seq.to_string(),
+            role: rclaude_types::Role::Assistant,
+            text,
+            parent: None,
+        };
+        Event { seq, at: Timestamp::default(), turn: None, body }
+    }
+
+    /// The seqs a client sees, and how its connection is closed.
+    async fn seen(url: &str) -> (Vec<Seq>, u16, String) {
+        let (mut socket, _) = connect_async(url).await.unwrap();
+        let mut seqs = Vec::new();
+        while let Some(message) = socket.next().await {
+            match message.unwrap() {
+                tungstenite::Message::Text(text) => {
+                    seqs.push(serde_json::from_str::<Event>(&text).unwrap().seq);
+                }
+                tungstenite::Message::Close(Some(frame)) => {
+                    return (seqs, frame.code.into(), frame.reason.to_string());
+                }
+                _ => {}
+            }
+        }
+        panic!("the connection was not closed but lost");
+    }
+
+    #[tokio::test]
+    async fn the_end_of_the_log_is_the_end_of_the_session() {
+        let batches = || {
+            let batch = |seqs: &[Seq]| Ok(seqs.iter().map(|s| event(*s, "x".into())).collect());
+            stream::iter(vec![batch(&[1, 2]), batch(&[3])]).boxed()
+        };
+        let (url, _server) = serve(batches).await;
+        assert_eq!(seen(&url).await, (vec![1, 2, 3], 1000, "session_deleted".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn a_problem_closes_the_connection_with_its_code() {
+        let failing = || {
+            let problem = Problem::new(ErrorCode::DiskFull, "no room");
+            stream::iter(vec![Ok(vec![event(1, "x".into())]), Err(problem)]).boxed()
+        };
+        let (url, _server) = serve(failing).await;
+        assert_eq!(seen(&url).await, (vec![1], 1011, "disk_full".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_does_not_read_is_not_read_ahead_for() {
+        const BATCH: usize = 64 << 10;
+        let asked = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&asked);
+        let endless = move || {
+            let counter = Arc::clone(&counter);
+            stream::iter(1..)
+                .map(move |seq| {
+                    counter.fetch_add(1, Ordering::Relaxed);
+                    Ok(vec![event(seq, "x".repeat(BATCH))])
+                })
+                .boxed()
+        };
+        let (url, _server) = serve(endless).await;
+        let (_socket, _) = connect_async(url).await.unwrap();
+        // Until the kernel's buffers are full, and not beyond.
+        let mut before = usize::MAX;
+        while asked.load(Ordering::Relaxed) != before {
+            before = asked.load(Ordering::Relaxed);
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
+        assert!(before * BATCH < 64 << 20, "{before} batches were read for nobody");
+    }
 }

@@ -8,7 +8,9 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use rclaude_types::{CreateExec, ErrorCode, Exec, ExecFrame, ExecId, ExecInput, Page, SignalExec};
+use rclaude_types::{
+    CreateExec, ErrorCode, Exec, ExecFrame, ExecId, ExecInput, Page, SessionId, SignalExec,
+};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use utoipa::IntoParams;
@@ -16,9 +18,11 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     Api,
-    extract::{InSession, Json, Named, OnceKey, PathNoun, Query, read},
+    extract::{InSession, Json, Named, OnceKey, PathNoun, Query, must_exist, read},
+    openapi::Octets,
     problem::{Refusal, Result},
     sessions::created,
+    stream::ServerSentEvent,
     validate::Validate,
 };
 
@@ -97,7 +101,7 @@ free_of_bounds!(StartQuery, OutputQuery, StdinQuery);
             headers(("location" = String, description = "The command's path."))),
         (status = 200, description = "Its output, with `follow`.", content(
             (ExecFrame = "application/x-ndjson"),
-            (String = "text/event-stream"),
+            (ServerSentEvent = "text/event-stream"),
         )),
     )
 )]
@@ -109,21 +113,22 @@ pub(super) async fn start(
     headers: HeaderMap,
     Json(request): Json<CreateExec>,
 ) -> Result<Response> {
-    let chosen = once.map(|key| derived(id.as_str(), &key));
-    let exec = api.sessions.exec(&id, chosen, request).await?;
-    let location = format!("/v1/sessions/{id}/execs/{}", exec.id);
+    let chosen = once.map(|key| derived(&id, &key));
+    let location = |exec: &Exec| format!("/v1/sessions/{id}/execs/{}", exec.id);
     if !query.follow {
-        return Ok(created(location, exec).into_response());
+        let exec = api.sessions.exec(&id, chosen, request).await?;
+        return Ok(created(location(&exec), exec).into_response());
     }
-    let frames = api.sessions.exec_output(&id, &exec.id, 0, 0, true).await?;
+    let (exec, frames) = api.sessions.exec_and_follow(&id, chosen, request).await?;
     let answer = output::answer(&api, &headers, frames, output::Offsets::default());
-    Ok(([(header::LOCATION, location)], answer).into_response())
+    Ok(([(header::LOCATION, location(&exec))], answer).into_response())
 }
 
 /// A repeated request adopts the command its first one started if it chooses the same id, so the
 /// id follows from the key.
-fn derived(session: &str, key: &str) -> ExecId {
-    let hash = Sha256::new().chain_update(session).chain_update([0]).chain_update(key).finalize();
+pub(super) fn derived(session: &SessionId, key: &str) -> ExecId {
+    let hash =
+        Sha256::new().chain_update(session.as_str()).chain_update([0]).chain_update(key).finalize();
     let digits = hash[..16].iter().fold(String::new(), |digits, b| format!("{digits}{b:02x}"));
     format!("exe_{digits}").parse().expect("32 hexadecimal digits make an id")
 }
@@ -168,6 +173,9 @@ pub(super) async fn list(
     InSession(id): InSession,
 ) -> Result<Answer<Page<Exec>>> {
     let data = api.sessions.execs(&id).await?;
+    if data.is_empty() {
+        must_exist(&api, &id).await?;
+    }
     Ok(Answer(Page { data, next_cursor: None }))
 }
 
@@ -206,7 +214,7 @@ pub(super) async fn get(
     responses(
         (status = 200, description = "Frames: `started` first, `exited` or `lost` last.", content(
             (ExecFrame = "application/x-ndjson"),
-            (String = "text/event-stream"),
+            (ServerSentEvent = "text/event-stream"),
         )),
     )
 )]
@@ -231,7 +239,7 @@ pub(super) async fn output(
     operation_id = "write_exec_stdin",
     tag = "execs",
     params(StdinQuery),
-    request_body(content = Vec<u8>, content_type = "application/octet-stream"),
+    request_body(content = Octets, content_type = "application/octet-stream"),
     responses((status = 200, description = "How much it has been given in all.", body = ExecInput))
 )]
 pub(super) async fn stdin(
@@ -272,8 +280,9 @@ mod tests {
 
     #[test]
     fn the_same_key_names_the_same_command_in_one_session() {
-        assert_eq!(derived("ses_a", "owner:k"), derived("ses_a", "owner:k"));
-        assert_ne!(derived("ses_a", "owner:k"), derived("ses_b", "owner:k"));
-        assert_ne!(derived("ses_a", "owner:k"), derived("ses_a", "owner:l"));
+        let [a, b] = [(); 2].map(|()| SessionId::generate());
+        assert_eq!(derived(&a, "owner:k"), derived(&a, "owner:k"));
+        assert_ne!(derived(&a, "owner:k"), derived(&b, "owner:k"));
+        assert_ne!(derived(&a, "owner:k"), derived(&a, "owner:l"));
     }
 }

@@ -20,7 +20,9 @@ use self::range::Wanted;
 use super::{
     Api,
     extract::{InSession, Query},
+    openapi::Octets,
     problem::{Refusal, Result},
+    stream,
     validate::{self, Validate},
 };
 
@@ -136,9 +138,9 @@ impl WriteQuery {
     ),
     responses(
         (status = 200, description = "The file.",
-            body = Vec<u8>, content_type = "application/octet-stream"),
+            body = Octets, content_type = "application/octet-stream"),
         (status = 206, description = "The range.",
-            body = Vec<u8>, content_type = "application/octet-stream",
+            body = Octets, content_type = "application/octet-stream",
             headers(("content-range" = String, description = "Which bytes of how many."))),
     )
 )]
@@ -168,9 +170,9 @@ pub(super) async fn send(
         }
     };
     let (entry, bytes) = api.sessions.read_file(id, path, range.clone()).await?;
-    let body = Body::from_stream(bytes);
     let about = about(&entry);
     let Some(range) = range else {
+        let body = stream::body(bytes).await?;
         // Files that the kernel makes up (/proc) say 0 and have content all the same.
         let length = (entry.size > 0).then(|| [(header::CONTENT_LENGTH, entry.size.to_string())]);
         return Ok(match length {
@@ -186,6 +188,7 @@ pub(super) async fn send(
         let total = [(header::CONTENT_RANGE, format!("bytes */{}", entry.size))];
         return Ok((total, refusal).into_response());
     }
+    let body = stream::body(bytes).await?;
     let end = range.end.min(entry.size);
     let part = [
         (header::CONTENT_RANGE, format!("bytes {}-{}/{}", range.start, end - 1, entry.size)),
@@ -218,7 +221,7 @@ fn about(entry: &FileEntry) -> [(header::HeaderName, HeaderValue); 3] {
     operation_id = "write_file",
     tag = "files",
     params(WriteQuery),
-    request_body(content = Vec<u8>, content_type = "application/octet-stream"),
+    request_body(content = Octets, content_type = "application/octet-stream"),
     responses((status = 200, description = "The file as it is now.", body = FileEntry))
 )]
 pub(super) async fn write(
@@ -296,7 +299,7 @@ pub(super) async fn list(
     params(DirectoryQuery),
     responses(
         (status = 200, description = "What is in it, with paths relative to it.",
-            body = Vec<u8>, content_type = "application/x-tar")
+            body = Octets, content_type = "application/x-tar")
     )
 )]
 pub(super) async fn download_tar(
@@ -305,7 +308,7 @@ pub(super) async fn download_tar(
     Query(query): Query<DirectoryQuery>,
 ) -> Result<Response> {
     let archive = api.sessions.download_tar(&id, &query.path).await?;
-    Ok(([(header::CONTENT_TYPE, TAR)], Body::from_stream(archive)).into_response())
+    Ok(([(header::CONTENT_TYPE, TAR)], stream::body(archive).await?).into_response())
 }
 
 /// Unpacks a tar stream into a directory.
@@ -317,7 +320,7 @@ pub(super) async fn download_tar(
     operation_id = "upload_tar",
     tag = "files",
     params(DirectoryQuery),
-    request_body(content = Vec<u8>, content_type = "application/x-tar"),
+    request_body(content = Octets, content_type = "application/x-tar"),
     responses((status = 204, description = "All of it is there."))
 )]
 pub(super) async fn upload_tar(

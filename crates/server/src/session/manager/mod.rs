@@ -27,7 +27,7 @@ use super::{engine::Engine, events, inside, live::Handle};
 pub type Result<T, E = Problem> = std::result::Result<T, E>;
 
 /// How long a command or a file waits for its session's sandbox to come up.
-const WAKING: Duration = Duration::from_secs(60);
+const WAKING: Duration = Duration::from_mins(1);
 /// Events in one batch of a follower's.
 const BATCH: u32 = 256;
 
@@ -138,7 +138,9 @@ impl SessionManager {
         if let Some(client) = link.borrow().clone().filter(|client| !client.is_closed()) {
             return Ok(client);
         }
-        self.want(id, Desired::Running).await?;
+        if !self.is_coming(id).await? {
+            self.want(id, Desired::Running).await?;
+        }
         let up = async {
             loop {
                 if let Some(client) = link.borrow_and_update().clone()
@@ -157,6 +159,14 @@ impl SessionManager {
                 format!("the session's sandbox did not come up within {} s", WAKING.as_secs()),
             ))
         })
+    }
+
+    /// Whether the session's sandbox is on its way up already, and nothing need be written.
+    async fn is_coming(&self, id: &SessionId) -> Result<bool> {
+        let mut conn = self.engine.store.read().await.map_err(from_store)?;
+        let desired = session::get(&mut conn, id).await.map_err(from_store)?.desired;
+        let phase = sandbox::current(&mut conn, id).await.map_err(from_store)?.phase;
+        Ok(desired == Desired::Running && matches!(phase, Phase::Pending | Phase::Starting))
     }
 
     /// An error if the session's sandbox will not come up by itself.

@@ -46,8 +46,8 @@ impl SessionManager {
                     Problem::new(
                         ErrorCode::TemplateNotFound,
                         format!(
-                            "there is no template {template:?}; there is {:?}",
-                            engine.provider.templates()
+                            "there is no template {template:?}; there is {}",
+                            engine.provider.templates().join(", ")
                         ),
                     )
                 },
