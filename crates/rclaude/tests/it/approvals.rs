@@ -106,7 +106,8 @@ async fn what_is_allowed_with_another_input_is_done_with_that() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_always_allowed_is_not_asked_again_even_after_a_stop() {
     let platform = Platform::start().await;
-    let steps = json!([[bash("touch one")], [bash("touch two")], [{"text": "ok"}]]);
+    let command = "echo more >> log";
+    let steps = json!([[bash(command)], [bash(command)], [{"text": "ok"}]]);
     let (id, turn) = asking(&platform, &steps).await;
     let asked = platform.ask(&id).await;
     assert!(asked.can_always);
@@ -114,10 +115,10 @@ async fn what_is_always_allowed_is_not_asked_again_even_after_a_stop() {
     assert_eq!(platform.decide(&id, asked.id.as_str(), always).await.0, 200);
     completed(&platform, &id, &turn).await;
     platform.ok("POST", &format!("/v1/sessions/{id}/pause"), None).await;
-    let three = script(&json!([[bash("touch three")], [{"text": "ok"}]]));
-    let turn = platform.send(&id, &three).await;
+    let again = script(&json!([[bash(command)], [{"text": "ok"}]]));
+    let turn = platform.send(&id, &again).await;
     completed(&platform, &id, &turn).await;
-    assert_eq!(exec(&platform, &id, "ls").await, "one\nthree\ntwo\n");
+    assert_eq!(exec(&platform, &id, "cat log").await, "more\nmore\nmore\n");
     let asked = platform
         .events(&id)
         .await

@@ -57,8 +57,6 @@ pub(super) struct Actor {
     pub(super) told_full: bool,
     /// Ticks that failed, and when the last did.
     failures: (u32, Instant),
-    /// Processes that the kernel was last seen to have ended for want of memory.
-    pub(super) oom_kills: u64,
 }
 
 /// What to do after a tick.
@@ -122,7 +120,6 @@ impl Actor {
             falls,
             told_full: false,
             failures,
-            oom_kills: 0,
         })
     }
 

@@ -88,10 +88,9 @@ impl Actor {
     }
 
     /// Whether the kernel ended a process of the sandbox for want of memory since we last looked.
-    pub(super) async fn ran_out_of_memory(&mut self) -> bool {
-        let Ok(stats) = self.engine.provider.stats(&self.reference()).await else { return false };
-        let before = std::mem::replace(&mut self.oom_kills, stats.oom_kills);
-        stats.oom_kills > before
+    pub(super) async fn ran_out_of_memory(&self) -> bool {
+        let stats = self.engine.provider.stats(&self.reference()).await;
+        stats.is_ok_and(|stats| self.handle.starved(stats.oom_kills))
     }
 
     /// How the session's files now differ from where they began; absent where that cannot be

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use rclaude_sandbox::agentd;
@@ -25,7 +25,20 @@ pub(super) struct Handle {
     /// The turn that was last asked to stop, and when. The request itself is stored; this only
     /// bounds how long the agent may take to heed it.
     interrupted: Mutex<Option<(TurnId, Instant)>>,
+    starved: Mutex<Starved>,
 }
+
+/// What was seen of processes that the kernel ended for want of memory.
+#[derive(Debug, Default)]
+struct Starved {
+    /// How many there were in this run of the sandbox, once that is known.
+    count: Option<u64>,
+    /// When more of them were last seen.
+    last: Option<Instant>,
+}
+
+/// One want of memory may end several processes, whose ends are looked at one after the other.
+const SAME_STARVATION: Duration = Duration::from_secs(2);
 
 impl Handle {
     fn new(id: SessionId, last_seq: Seq) -> Self {
@@ -35,6 +48,7 @@ impl Handle {
             last_seq: watch::Sender::new(last_seq),
             link: watch::Sender::new(None),
             interrupted: Mutex::new(None),
+            starved: Mutex::default(),
         }
     }
 
@@ -81,6 +95,22 @@ impl Handle {
         interrupted.as_ref().filter(|(of, _)| of == turn).map(|(_, since)| *since)
     }
 
+    /// The sandbox starts: none of its processes was ended for want of memory yet.
+    pub(super) fn fresh(&self) {
+        let mut starved = self.starved.lock().unwrap_or_else(PoisonError::into_inner);
+        *starved = Starved { count: Some(0), last: None };
+    }
+
+    /// Takes note of how many processes were ended for want of memory so far; whether it was just
+    /// now that there were more. The first look after a restart of ours cannot tell.
+    pub(super) fn starved(&self, count: u64) -> bool {
+        let mut starved = self.starved.lock().unwrap_or_else(PoisonError::into_inner);
+        if starved.count.replace(count).is_some_and(|before| count > before) {
+            starved.last = Some(Instant::now());
+        }
+        starved.last.is_some_and(|last| last.elapsed() < SAME_STARVATION)
+    }
+
     /// How the sandbox can be reached, and its news.
     pub(super) fn link(&self) -> watch::Receiver<Option<agentd::Client>> {
         self.link.subscribe()
@@ -118,5 +148,33 @@ impl Live {
     /// Forgets a session that has ended; its followers see the end of the log.
     pub(super) fn forget(&self, id: &SessionId) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interrupt_counts_for_its_own_turn_alone() {
+        let handle = Handle::new(SessionId::generate(), 0);
+        let (stopped, next) = (TurnId::generate(), TurnId::generate());
+        handle.interrupt(stopped.clone());
+        let since = handle.interrupted_since(&stopped);
+        assert!(since.is_some() && handle.interrupted_since(&next).is_none());
+        handle.interrupt(stopped.clone());
+        assert_eq!(handle.interrupted_since(&stopped), since);
+    }
+
+    #[test]
+    fn want_of_memory_is_told_from_what_was_before() {
+        let handle = Handle::new(SessionId::generate(), 0);
+        assert!(!handle.starved(3), "a server that comes back does not know when that was");
+        assert!(!handle.starved(3));
+        assert!(handle.starved(4));
+        assert!(handle.starved(4), "two processes of one command");
+        handle.fresh();
+        assert!(!handle.starved(0));
+        assert!(handle.starved(1));
     }
 }

@@ -130,6 +130,7 @@ impl Actor {
         match dialled {
             Ok(link) => {
                 let reference = self.sandbox.provider_ref.clone();
+                self.handle.fresh();
                 self.adopt(link).await?;
                 self.set_phase(Phase::Running, reference).await?;
                 Ok(Next::Again)
@@ -142,6 +143,8 @@ impl Actor {
     pub(super) async fn relink(&mut self) -> Result<Next, TickError> {
         match self.dial().await {
             Ok(link) => {
+                // What happened before we came is not news.
+                let _ = self.ran_out_of_memory().await;
                 self.adopt(link).await?;
                 Ok(Next::Again)
             }

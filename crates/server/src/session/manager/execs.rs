@@ -3,7 +3,10 @@
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use bytes::Bytes;
 use futures::{StreamExt, stream::BoxStream};
-use rclaude_sandbox::agentd::{self, Output, OutputFrom, OutputStream};
+use rclaude_sandbox::{
+    agentd::{self, Output, OutputFrom, OutputStream},
+    provider::SandboxRef,
+};
 use rclaude_store::{exec, sandbox, session};
 use rclaude_types::{
     CreateExec, ErrorCode, EventBody, Exec, ExecFrame, ExecId, ExecState, ExecStream, Problem,
@@ -52,7 +55,7 @@ impl SessionManager {
         };
         let row = self.settle_exec(id, &exec, client, started, row).await?;
         let output = output.ok_or_else(|| Problem::new(ErrorCode::Internal, "no output"))?;
-        Ok((row, frames(exec, output)))
+        Ok((row, self.frames(id, exec, output)))
     }
 
     async fn exec_spec(
@@ -140,6 +143,65 @@ impl SessionManager {
         }
     }
 
+    /// What a command prints, as callers read it.
+    fn frames(
+        &self,
+        session: &SessionId,
+        id: ExecId,
+        output: OutputStream,
+    ) -> BoxStream<'static, Result<ExecFrame>> {
+        let started = futures::stream::once(std::future::ready(Ok(ExecFrame::Started { id })));
+        let (manager, session) = (self.clone(), session.clone());
+        let rest = output.filter_map(move |piece| {
+            let (manager, session) = (manager.clone(), session.clone());
+            async move { manager.frame(&session, piece).await.transpose() }
+        });
+        started.chain(rest).boxed()
+    }
+
+    async fn frame(
+        &self,
+        session: &SessionId,
+        piece: Result<Output, agentd::Error>,
+    ) -> Result<Option<ExecFrame>> {
+        Ok(Some(match piece.map_err(from_daemon)? {
+            Output::Stdout { offset, bytes } => {
+                let data = BASE64.encode(&bytes);
+                ExecFrame::Output { stream: ExecStream::Stdout, offset, data }
+            }
+            Output::Stderr { offset, bytes } => {
+                let data = BASE64.encode(&bytes);
+                ExecFrame::Output { stream: ExecStream::Stderr, offset, data }
+            }
+            Output::End(info) => match info.state {
+                ProcessState::Exited { code, signal, out_of_memory, .. } => {
+                    // Inside a sandbox that is not always to be seen.
+                    let killed = signal == Some(libc::SIGKILL);
+                    let out_of_memory =
+                        out_of_memory || (killed && self.ran_out_of_memory(session).await);
+                    ExecFrame::Exited { code, signal, out_of_memory }
+                }
+                ProcessState::Lost => {
+                    ExecFrame::Lost { reason: "its sandbox was stopped while it ran".to_owned() }
+                }
+                // Asked for what there is so far: the stream ends here.
+                ProcessState::Running { .. } => return Ok(None),
+            },
+        }))
+    }
+
+    /// Whether a process of the session was just ended for want of memory.
+    async fn ran_out_of_memory(&self, id: &SessionId) -> bool {
+        let seen = async {
+            let handle = self.engine.live.get(id)?;
+            let mut conn = self.engine.store.read().await.ok()?;
+            let reference = sandbox::current(&mut conn, id).await.ok()?.provider_ref?;
+            let stats = self.engine.provider.stats(&SandboxRef(reference)).await.ok()?;
+            Some(handle.starved(stats.oom_kills))
+        };
+        seen.await.unwrap_or(false)
+    }
+
     /// Commands, newest first.
     pub async fn execs(&self, id: &SessionId) -> Result<Vec<Exec>> {
         let mut conn = self.engine.store.read().await.map_err(from_store)?;
@@ -171,7 +233,7 @@ impl SessionManager {
         let client = self.client(id).await?;
         let from = OutputFrom { stdout, stderr, follow };
         let output = client.output(exec, from).await.map_err(from_daemon)?;
-        Ok(frames(exec.clone(), output))
+        Ok(self.frames(id, exec.clone(), output))
     }
 
     /// Bytes for its standard input at `offset` (its own count if absent); `close` ends the input.
@@ -220,36 +282,4 @@ fn signal_number(name: &str) -> Result<i32> {
             return Err(Problem::new(ErrorCode::InvalidRequest, detail));
         }
     })
-}
-
-/// What a command prints, as callers read it.
-fn frames(id: ExecId, output: OutputStream) -> BoxStream<'static, Result<ExecFrame>> {
-    let started = futures::stream::once(std::future::ready(Ok(ExecFrame::Started { id })));
-    let rest = output.filter_map(async |piece| {
-        let piece = match piece {
-            Ok(piece) => piece,
-            Err(error) => return Some(Err(from_daemon(error))),
-        };
-        Some(Ok(match piece {
-            Output::Stdout { offset, bytes } => {
-                let data = BASE64.encode(&bytes);
-                ExecFrame::Output { stream: ExecStream::Stdout, offset, data }
-            }
-            Output::Stderr { offset, bytes } => {
-                let data = BASE64.encode(&bytes);
-                ExecFrame::Output { stream: ExecStream::Stderr, offset, data }
-            }
-            Output::End(info) => match info.state {
-                ProcessState::Exited { code, signal, out_of_memory, .. } => {
-                    ExecFrame::Exited { code, signal, out_of_memory }
-                }
-                ProcessState::Lost => {
-                    ExecFrame::Lost { reason: "its sandbox was stopped while it ran".to_owned() }
-                }
-                // Asked for what there is so far: the stream ends here.
-                ProcessState::Running { .. } => return None,
-            },
-        }))
-    });
-    started.chain(rest).boxed()
 }
