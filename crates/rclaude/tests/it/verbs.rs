@@ -393,6 +393,64 @@ async fn what_the_agent_asks_is_answered_from_another_terminal() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_question_is_answered_and_an_input_changed_by_command() {
+    let platform = Platform::start().await;
+    let option = |label: &str| json!({"label": label, "description": ""});
+    let question = json!({"question": "Which colour?", "header": "Colour", "multiSelect": false,
+        "options": [option("red"), option("blue")]});
+    let prompt = script(&json!([
+        [{"tool": "AskUserQuestion", "input": {"questions": [question]}}],
+        [{"tool": "Bash", "input": {"command": "touch one"}}],
+        [{"text": "Thanks."}]
+    ]));
+    platform.done(&["run", "-d", "--name", "asks", &prompt]).await;
+    let asked = |tool: &'static str| {
+        move |event: &Event| match &event.body {
+            EventBody::ApprovalRequested { approval } => (approval.tool == tool).then_some(()),
+            _ => None,
+        }
+    };
+    platform.event("asks", asked("AskUserQuestion")).await;
+    let shown = platform.done(&["show", "asks"]).await.stdout;
+    assert!(shown.contains("--answer 'Which colour?=red'"), "{shown}");
+    let silent =
+        platform.run(&["approve", "asks", "--answer", "Which?=red", "--input", "{}"]).await;
+    assert_eq!(silent.code, Some(2), "one or the other: {silent:?}");
+    let answered: Approval =
+        one(&platform.done(&["approve", "asks", "--answer", "blue", "--json"]).await);
+    assert_eq!(answered.state, ApprovalState::Allowed);
+    platform.event("asks", asked("Bash")).await;
+    platform.done(&["approve", "asks", "--input", r#"{"command":"touch other"}"#]).await;
+    platform.ended("asks", &platform.first_turn("asks").await).await;
+    let log = platform.done(&["logs", "asks"]).await;
+    assert!(log.stderr.contains(r#""Which colour?"="blue""#), "{log:?}");
+    assert_eq!(platform.done(&["exec", "asks", "--", "ls"]).await.stdout, "other\n");
+    platform.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_turn_under_way_can_be_told_something() {
+    let platform = Platform::start().await;
+    // Until it is told to go on, so that there is a turn to say something to.
+    let wait = "until test -e go; do timeout 0.05 tail -f /dev/null; done";
+    platform.done(&["run", "-d", "--yolo", "--name", "busy", &command(wait, "Over.")]).await;
+    let began = |event: &Event| matches!(event.body, EventBody::ToolCall { .. }).then_some(());
+    platform.event("busy", began).await;
+    let mut send = platform.cli(&["send", "busy", "--steer", "mind the gap"]);
+    let steering = tokio::task::spawn_blocking(move || Ran::from(send.output().unwrap()));
+    let told = |event: &Event| {
+        matches!(event.body, EventBody::TurnQueued { steer: true, .. }).then_some(())
+    };
+    platform.event("busy", told).await;
+    platform.done(&["exec", "busy", "--", "touch", "go"]).await;
+    let steered = steering.await.unwrap();
+    assert_eq!(steered.code, Some(0), "{steered:?}");
+    assert!(steered.stderr.contains("said to turn 1, which is under way"), "{steered:?}");
+    assert!(platform.done(&["logs", "busy"]).await.stderr.contains("» mind the gap"));
+    platform.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_turn_is_watched_from_elsewhere_and_stopped() {
     let platform = Platform::start().await;
     let hang = script(&json!([[{"text": "Thinking about it."}], [{"hang": true}]]));
