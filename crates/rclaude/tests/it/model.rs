@@ -36,7 +36,7 @@ async fn each_error_of_the_api_fails_the_turn_with_a_sentence_of_its_own_and_the
     let id = impatient(&platform).await;
     for (status, says) in [
         (400, "refused the request as invalid"),
-        (401, "refused the credentials"),
+        (401, "operator has to replace the key"),
         (402, "The budget is spent"),
         (403, "does not allow this"),
         (404, "does not know this model"),

@@ -14,6 +14,7 @@ use uuid::Uuid;
 use super::{
     actor::{Actor, TickError},
     agent_run::{AgentRun, Exit},
+    feeder::Mouth,
     log::{NewEvents, withdraw_asks},
     run_state::{Ending, RunState},
     turns::begin,
@@ -76,8 +77,9 @@ impl Actor {
                 self.agent_vanished(row.exec, state).await
             }
             Ok(info) => {
-                let (exec, stderr, sent) = (row.exec, row.stderr_offset, info.stdin_accepted);
-                let run = AgentRun::follow(&self.engine, client, exec, state, stderr, sent);
+                let (session, accepted) = (self.session.id.clone(), info.stdin_accepted);
+                let mouth = Mouth { session, exec: row.exec, client, accepted };
+                let run = AgentRun::follow(&self.engine, mouth, state, row.stderr_offset);
                 self.run = Some(run);
                 self.mind_latecomers().await
             }

@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use super::{
     actor::{Actor, TickError},
     engine::Engine,
+    feeder::{Feeder, Mouth},
     run_state::{Digest, Entry, RunState, digest},
 };
 use crate::agent::{self, Ask, Signal};
@@ -37,23 +38,16 @@ pub(super) struct AgentRun {
     stderr: u64,
     /// An unfinished line of standard error.
     stderr_line: Vec<u8>,
-    /// Input before this offset has been accepted by the daemon.
-    sent: u64,
+    feeder: Feeder,
     /// The turn it was last reminded to stop, and when.
     reminded: Option<(TurnId, Instant)>,
 }
 
 impl AgentRun {
-    /// Reads a process from where it was read up to.
-    pub(super) fn follow(
-        engine: &Engine,
-        client: agentd::Client,
-        exec: ExecId,
-        state: RunState,
-        stderr: u64,
-        accepted: u64,
-    ) -> Self {
+    /// Reads a process from where it was read up to, and feeds it what is stored for it.
+    pub(super) fn follow(engine: &Engine, mouth: Mouth, state: RunState, stderr: u64) -> Self {
         let (sender, output) = mpsc::channel(WAITING);
+        let (exec, client) = (mouth.exec.clone(), mouth.client.clone());
         let id = exec.clone();
         let from = OutputFrom { stdout: state.translator.offset(), stderr, follow: true };
         engine.tracker.spawn(async move {
@@ -74,8 +68,14 @@ impl AgentRun {
             // Ends with the actor's interest as well.
             tokio::select! { () = pump => {}, () = sender.closed() => {} }
         });
+        let feeder = Feeder::start(&engine.tracker, engine.store.clone(), mouth);
         let (first, stderr_line, reminded) = (None, Vec::new(), None);
-        Self { exec, state, output, first, stderr, stderr_line, sent: accepted, reminded }
+        Self { exec, state, output, first, stderr, stderr_line, feeder, reminded }
+    }
+
+    /// Something may have been stored for it.
+    pub(super) fn feed(&self) {
+        self.feeder.more();
     }
 
     /// Whether to remind it now that its turn is to stop: once it has begun, then every so often.
@@ -189,7 +189,11 @@ impl Actor {
             match piece.map_err(|error| TickError::Link(error.to_string()))? {
                 Output::Stdout { bytes, .. } => signals.extend(run.state.translator.feed(&bytes)),
                 Output::Stderr { bytes, .. } => {
-                    run.stderr(&bytes, |line| signals.extend(adapter.stderr(line)));
+                    run.stderr(&bytes, |line| {
+                        if let Some(signal) = adapter.stderr(line) {
+                            gather(&mut signals, signal);
+                        }
+                    });
                 }
                 Output::End(info) => {
                     signals.extend(run.state.translator.finish());
@@ -256,25 +260,27 @@ impl Actor {
             .await?;
         Ok(())
     }
+}
 
-    /// Sends what is stored for the agent and has not been accepted yet. Sending twice is
-    /// harmless: the daemon drops what it has.
-    pub(super) async fn send_input(&mut self) -> Result<(), TickError> {
-        let (Some(run), Some(link)) = (&mut self.run, &self.link) else { return Ok(()) };
-        let mut conn = self.engine.store.read().await?;
-        let pieces = agent_rows::inputs(&mut conn, &self.session.id, run.sent).await?;
-        drop(conn);
-        for piece in pieces {
-            let sent = link.client.stdin(&run.exec, piece.offset, piece.data.into(), false).await;
-            match sent {
-                Ok(stdin) => run.sent = stdin.accepted,
-                // The process has ended: its output is about to say so.
-                Err(agentd::Error::Refused(_)) => return Ok(()),
-                Err(error) => return Err(TickError::Link(error.to_string())),
-            }
+/// Adds what a line of standard error means. Lines that arrive together make one notice, which
+/// stops growing at a few pages: the whole is in the process's journal.
+fn gather(signals: &mut Vec<Signal>, signal: Signal) {
+    const ENOUGH: usize = 8 * 1024;
+    const REST: &str = "\n[more lines are not shown]";
+    if let Signal::Event(EventBody::Notice { level, code, message }) = &signal
+        && let Some(Signal::Event(EventBody::Notice { level: before, code: same, message: text })) =
+            signals.last_mut()
+        && (level, code) == (before, same)
+    {
+        if text.len() + message.len() < ENOUGH {
+            text.push('\n');
+            text.push_str(message);
+        } else if !text.ends_with(REST) {
+            text.push_str(REST);
         }
-        Ok(())
+        return;
     }
+    signals.push(signal);
 }
 
 fn approval_of(session: &SessionId, turn: Option<&TurnId>, ask: &Ask, now: Timestamp) -> Approval {
@@ -293,5 +299,27 @@ fn approval_of(session: &SessionId, turn: Option<&TurnId>, ask: &Ask, now: Times
         can_always: ask.can_always,
         created_at: now,
         resolved_at: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rclaude_types::NoticeLevel;
+
+    use super::*;
+
+    #[test]
+    fn a_flood_on_standard_error_becomes_one_notice_of_bounded_size() {
+        let mut signals = Vec::new();
+        for number in 0..10_000 {
+            let (level, code) = (NoticeLevel::Error, "agent_stderr".to_owned());
+            let message = format!("line {number}");
+            gather(&mut signals, Signal::Event(EventBody::Notice { level, code, message }));
+        }
+        let [Signal::Event(EventBody::Notice { message, .. })] = &*signals else {
+            panic!("{} signals", signals.len())
+        };
+        assert!(message.starts_with("line 0\nline 1\n") && message.ends_with("are not shown]"));
+        assert!(message.len() < 9 * 1024);
     }
 }

@@ -10,6 +10,7 @@ mod agent_run;
 pub(crate) mod engine;
 mod events;
 mod falls;
+mod feeder;
 mod inside;
 pub mod lifecycle;
 mod link;

@@ -40,7 +40,7 @@ impl Actor {
                 }
                 return Ok(Next::Again);
             }
-            self.send_input().await?;
+            run.feed();
         }
         match (&self.run, self.current_turn().await?) {
             (Some(run), Some(turn)) if run.state.is_done() => {

@@ -53,8 +53,7 @@ fn every_line_we_send_is_one_that_the_binary_accepted() {
         for line in &recording.input {
             let mut line = line.clone();
             let request = line["request"].clone();
-            let id = line["request_id"].as_str().unwrap_or_default().to_owned();
-            let id = id.as_str();
+            let id = &*line["request_id"].as_str().unwrap_or_default().to_owned();
             let (kind, bytes) = match (line["type"].as_str(), request["subtype"].as_str()) {
                 (Some("user"), _) => {
                     let digits = line["uuid"].as_str().unwrap().replace('-', "");

@@ -76,7 +76,7 @@ impl Recording {
                 .parse()
                 .unwrap(),
             resume: resume.is_some(),
-            continues: resume.is_some(),
+            continues: true,
             model: self.argument("--model").map(str::to_owned),
             permission_mode: serde_json::from_value(
                 self.argument("--permission-mode").unwrap().into(),
