@@ -52,7 +52,7 @@ pub(crate) const KEYS: &[Key] = &[
             if text.bytes().all(|b| b.is_ascii_graphic()) && !text.is_empty() {
                 Ok(())
             } else {
-                Err("an API key has no spaces".to_owned())
+                Err("an API key is one word".to_owned())
             }
         },
     },

@@ -67,6 +67,8 @@ queries! {
     UNDER_WAY = concat!("SELECT ", columns!(), " FROM turn WHERE session = $1 \
                  AND state IN ('running', 'awaiting_input') AND state <> 'ended' \
                  ORDER BY number");
+    OPEN = concat!("SELECT ", columns!(), " FROM turn WHERE session = $1 AND state <> 'ended' \
+            ORDER BY state = 'queued', number LIMIT 1");
     SET_STATE = "UPDATE turn SET state = $2, started_at = coalesce(started_at, $3) WHERE id = $1";
     REQUEUE = "UPDATE turn SET state = 'queued', started_at = NULL WHERE id = $1";
     END = "UPDATE turn SET state = 'ended', outcome = $2, failure = $3, ended_at = $4 WHERE id = $1";
@@ -139,6 +141,11 @@ pub async fn current(conn: &mut Conn, session: &SessionId) -> Result<Option<Turn
 /// The turn under way, and after it the prompts that were said to it, in order.
 pub async fn under_way(conn: &mut Conn, session: &SessionId) -> Result<Vec<TurnRow>> {
     conn.all(UNDER_WAY, [session.into()]).await?.iter().map(read).collect()
+}
+
+/// The turn under way or, without one, the turn to be taken up next.
+pub async fn open(conn: &mut Conn, session: &SessionId) -> Result<Option<TurnRow>> {
+    conn.first(OPEN, [session.into()]).await?.as_ref().map(read).transpose()
 }
 
 /// The agent begins with a queued turn. Fails with [`StoreError::Conflict`] if it is not queued.

@@ -51,7 +51,11 @@ pub(crate) async fn run(args: InitArgs, cx: &mut Context) -> Done {
             step.send_replace(what);
         };
         let installing = platform::install_agent(&data_dir, args.from, tell);
-        Some(cx.ui.wait_steps(&steps, installing).await?)
+        Some(if args.quiet {
+            installing.await?
+        } else {
+            cx.ui.wait_steps(&steps, installing).await?
+        })
     };
     if let (Some(version), true) = (&agent, talk) {
         cx.ui.say(&format!("agent     Claude Code {version}"));

@@ -48,7 +48,11 @@ pub(crate) async fn run(args: SendArgs, cx: &mut Context) -> Done {
         && current.id != turn.id
         && !cx.json
     {
-        cx.ui.note(&format!("turn {} waits for turn {}", turn.number, current.number));
+        cx.ui.note(&if args.steer {
+            format!("said to turn {}, which is under way", current.number)
+        } else {
+            format!("turn {} waits for turn {}", turn.number, current.number)
+        });
     }
     let plan = Plan {
         after: session.last_seq,

@@ -20,8 +20,11 @@ use crate::{
 /// error. With --json: `{"url", "data_dir", "token_file", "sessions"}` once it answers.
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
-    /// Where to listen; port 0 takes a free one [RCLAUDE_LISTEN; else 127.0.0.1:7080]
-    #[arg(long, value_name = "ADDRESS:PORT")]
+    #[arg(
+        long,
+        help = "Where to listen; port 0 takes a free one [RCLAUDE_LISTEN; else 127.0.0.1:7080]",
+        value_name = "ADDRESS:PORT"
+    )]
     pub(crate) listen: Option<SocketAddr>,
     /// Where model requests go: an API that speaks Anthropic's protocol
     #[arg(long, value_name = "URL", default_value = "https://api.anthropic.com", value_parser = config::server_url)]

@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use crate::{
-    platform::{Platform, git, repository, script},
+    platform::{Platform, client, git, repository, script},
     support::Ran,
 };
 
@@ -30,7 +30,7 @@ impl Platform {
     /// Sends bytes as they are; the status and the problem.
     async fn raw(&self, method: &str, path: &str, token: &str, body: Vec<u8>) -> (u16, Value) {
         let (url, _) = self.access();
-        let answer = reqwest::Client::new()
+        let answer = client()
             .request(method.parse().unwrap(), format!("{url}{path}"))
             .bearer_auth(token)
             .header("content-type", "application/json")

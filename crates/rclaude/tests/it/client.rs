@@ -78,6 +78,9 @@ fn every_shell_gets_its_completions() {
         assert_eq!(ran.code, Some(0));
         assert!(ran.stdout.contains("attach") && ran.stdout.contains("start-server"), "{shell}");
     }
+    let script = home.run(&["completions", "bash"]).stdout;
+    let checked = std::process::Command::new("bash").args(["-n", "-c", &script]).status().unwrap();
+    assert!(checked.success(), "bash understands it");
 }
 
 #[test]

@@ -1,6 +1,10 @@
 //! The program as its users start it.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking, helpers of tests too")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking, helpers of tests too"
+)]
 
 mod agent_script;
 mod approvals;

@@ -18,7 +18,7 @@ use tokio::net::TcpListener;
 use crate::support::Ran;
 
 /// How long anything may take before a test gives up. Far above what it does take.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A server with all that belongs to it. End it with [`end`](Self::end), which also proves that
 /// nothing is left; a test that fails on its way leaves that to `Drop`.
@@ -59,7 +59,7 @@ impl Platform {
         let emulator = Emulator::new().recording().serve(listener).unwrap();
         let flags: Vec<_> = flags.iter().map(|&flag| flag.to_owned()).collect();
         let process = spawn(home.path(), &emulator.url(), &flags);
-        let (http, url, token) = (reqwest::Client::new(), String::new(), String::new());
+        let (http, url, token) = (client(), String::new(), String::new());
         let mut platform = Self { home, process, emulator, http, url, token, flags, ended: false };
         platform.await_ready().await;
         platform
@@ -71,9 +71,9 @@ impl Platform {
             let file = fs::read(self.data().join("server.json")).ok();
             let found = file.and_then(|text| serde_json::from_slice::<Value>(&text).ok());
             if let Some(found) = found.filter(|found| found["pid"] == self.process.id()) {
-                self.url = found["url"].as_str().unwrap().trim_end_matches('/').to_owned();
+                found["url"].as_str().unwrap().trim_end_matches('/').clone_into(&mut self.url);
                 let token = fs::read_to_string(self.data().join("token")).unwrap();
-                self.token = token.trim().to_owned();
+                token.trim().clone_into(&mut self.token);
                 let health = self.http.get(format!("{}/healthz", self.url)).send().await;
                 if health.is_ok_and(|answer| answer.status().is_success()) {
                     return;
@@ -111,7 +111,7 @@ impl Platform {
         }
         let sandboxes = self.data().join("engine/sandboxes");
         self.until("the sandboxes are gone", || {
-            let left = fs::read_dir(&sandboxes).map(Iterator::count).unwrap_or(0);
+            let left = fs::read_dir(&sandboxes).map_or(0, Iterator::count);
             (left == 0).then_some(())
         })
         .await;
@@ -400,11 +400,14 @@ pub(crate) fn script(steps: &Value) -> String {
     format!("<<SCRIPT {steps} SCRIPT>>")
 }
 
+/// A client for a test's own requests, which wait for as long as the server likes.
+pub(crate) fn client() -> reqwest::Client {
+    reqwest::Client::builder().build().unwrap()
+}
+
 fn spawn(home: &Path, model: &str, flags: &[String]) -> Child {
-    let anywhere: &[&str] = match flags.iter().any(|flag| flag == "--listen") {
-        true => &[],
-        false => &["--listen", "127.0.0.1:0"],
-    };
+    let told = flags.iter().any(|flag| flag == "--listen");
+    let anywhere: &[&str] = if told { &[] } else { &["--listen", "127.0.0.1:0"] };
     let log = fs::File::options().create(true).append(true).open(home.join("log")).unwrap();
     Command::new(env!("CARGO_BIN_EXE_rclaude"))
         .args(["serve", "--llm-url", model])

@@ -258,7 +258,7 @@ async fn who_follows_a_turn_sees_it_end_although_the_server_was_killed() {
     let listen = format!("127.0.0.1:{}", steady_port());
     let mut platform = Platform::start_with(Agent::Real, &["--listen", &listen]).await;
     let prompt = script(&json!([
-        [{"text": "First half."}, {"tool": "Bash", "input": {"command": "sleep 3; echo slept"}}],
+        [{"text": "First half."}, {"tool": "Bash", "input": {"command": "timeout 3 tail -f /dev/null; echo over"}}],
         [{"text": "Second half."}]
     ]));
     let mut run = platform.cli(&["run", "--yolo", "--name", "long", "--json", &prompt]);

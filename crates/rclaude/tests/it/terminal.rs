@@ -220,10 +220,10 @@ async fn a_question_is_answered_by_number_and_an_input_in_an_editor() {
 #[tokio::test(flavor = "multi_thread")]
 async fn ctrl_c_interrupts_the_turn_and_the_session_takes_the_next() {
     let platform = Platform::start().await;
-    let hang = script(&json!([[{"text": "Well …"}, bash("sleep 100")]]));
+    let hang = script(&json!([[{"text": "Well …"}, bash("tail -f /dev/null")]]));
     let mut terminal =
         Terminal::open(&platform.cli(&["run", "--yolo", "--name", "hang", &hang]), 80);
-    terminal.expect("● Bash: sleep 100");
+    terminal.expect("● Bash: tail -f /dev/null");
     terminal.keys("\x03");
     terminal.expect("interrupting the turn … (Ctrl-C again leaves");
     let (code, screen) = terminal.end();
@@ -307,7 +307,7 @@ async fn uncommitted_files_and_removals_are_asked_about() {
 async fn a_narrow_terminal_without_colours_is_kept_tidy() {
     let platform = Platform::start().await;
     let prompt = script(&json!([
-        [bash("echo a command line that is far too long for this terminal; sleep 2")],
+        [bash("echo a command line that is far too long for this terminal; timeout 2 tail -f /dev/null")],
         [{"text": "Fine."}]
     ]));
     let mut command = platform.cli(&["run", "--yolo", "--name", "narrow", &prompt]);

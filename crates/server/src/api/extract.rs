@@ -10,6 +10,7 @@ use axum::{
     http::{HeaderMap, Method, header, request::Parts},
 };
 use bytes::Bytes;
+use futures::StreamExt;
 use rclaude_types::{ApprovalId, ErrorCode, ExecId, KeyId, SessionId, TurnId};
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
@@ -23,6 +24,9 @@ use crate::{auth::Principal, session::manager::Idempotency};
 
 /// The largest JSON body. A prompt may be 4 MiB of text, and JSON may double that by escaping.
 pub(super) const MAX_JSON: usize = 8 << 20;
+
+/// Bytes of a body too large that are taken all the same.
+const MAX_DROPPED: usize = 64 << 20;
 
 /// The header that makes a repeated `POST` answer with what the first one did.
 pub(super) const IDEMPOTENCY_KEY: &str = "idempotency-key";
@@ -197,7 +201,7 @@ fn require_json(headers: &HeaderMap) -> Result<()> {
     ))
 }
 
-/// Reads a body of at most `limit` bytes; one that announces more is refused before it is read.
+/// Reads a body of at most `limit` bytes; one that announces more is dropped as it comes.
 pub(super) async fn read(
     headers: &HeaderMap,
     body: axum::body::Body,
@@ -211,6 +215,7 @@ pub(super) async fn read(
         Refusal::new(ErrorCode::TooLarge, format!("the body may have {limit} bytes here, no more"))
     };
     if announced.is_some_and(|length| length > limit as u64) {
+        drop_bytes(body).await;
         return Err(too_large());
     }
     to_bytes(body, limit).await.map_err(|error| {
@@ -221,6 +226,17 @@ pub(super) async fn read(
             Refusal::invalid(format!("the body broke off: {error}"))
         }
     })
+}
+
+/// Takes a body that is not wanted, within reason: its sender reads the answer only once it has
+/// written all, and a connection closed on it meanwhile would cost it the reason.
+async fn drop_bytes(body: axum::body::Body) {
+    let (mut chunks, mut left) = (body.into_data_stream(), MAX_DROPPED);
+    while let Some(Ok(chunk)) = chunks.next().await
+        && chunk.len() <= left
+    {
+        left -= chunk.len();
+    }
 }
 
 fn parse<T: DeserializeOwned + Validate>(bytes: &[u8]) -> Result<T> {

@@ -1,9 +1,6 @@
 //! Writing: every change of a session is one transaction that also tells its log.
 
-use rclaude_store::{
-    Conn, Result, StoreError, Tx, approval, event, sandbox, session,
-    turn::{self, TurnRow},
-};
+use rclaude_store::{Conn, Result, StoreError, Tx, approval, event, sandbox, session, turn};
 use rclaude_types::{
     ApprovalState, EventBody, NoticeLevel, SessionId, SessionStatus, Timestamp, TurnId,
 };
@@ -97,16 +94,8 @@ pub(super) async fn shown(conn: &mut Conn, id: &SessionId) -> Result<Option<Sess
         Err(StoreError::NotFound { .. }) => return Ok(None),
         Err(error) => return Err(error),
     };
-    let turn = open_turn(conn, id).await?.map(|row| row.turn.state);
+    let turn = turn::open(conn, id).await?.map(|row| row.turn.state);
     Ok(Some(lifecycle::status(row.desired, phase, turn)))
-}
-
-/// The turn under way, or the next in the queue.
-pub(super) async fn open_turn(conn: &mut Conn, id: &SessionId) -> Result<Option<TurnRow>> {
-    match turn::current(conn, id).await? {
-        Some(current) => Ok(Some(current)),
-        None => turn::next_queued(conn, id).await,
-    }
 }
 
 /// Withdraws whatever the agent still waits for, and says so in the log.

@@ -42,6 +42,7 @@ async fn a_turn_goes_from_the_queue_to_its_end() {
     let mut conn = home.store.read().await.unwrap();
     assert_eq!(turn::next_queued(&mut conn, &session).await.unwrap(), Some(queued.clone()));
     assert_eq!(turn::current(&mut conn, &session).await.unwrap(), None);
+    assert_eq!(turn::open(&mut conn, &session).await.unwrap(), Some(queued.clone()));
 
     let target = id.clone();
     home.write(async move |tx| {

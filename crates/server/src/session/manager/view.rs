@@ -4,16 +4,16 @@ use rclaude_store::{
     Conn, approval,
     sandbox::{self, SandboxRow},
     session::SessionRow,
-    turn::TurnRow,
+    turn::{self, TurnRow},
 };
 use rclaude_types::Session;
 
-use crate::session::{lifecycle, log::open_turn};
+use crate::session::lifecycle;
 
 /// Gathers what belongs to a session and shows it.
 pub(super) async fn view(conn: &mut Conn, row: SessionRow) -> rclaude_store::Result<Session> {
     let sandbox = sandbox::current(conn, &row.id).await?;
-    let turn = open_turn(conn, &row.id).await?;
+    let turn = turn::open(conn, &row.id).await?;
     let asks = match &turn {
         Some(_) => approval::pending(conn, &row.id).await?,
         None => Vec::new(),
