@@ -269,7 +269,7 @@ async fn files_are_those_of_the_sandbox_whatever_the_path_says() {
         assert!(!body.contains("of the host"), "{path}: {body}");
     }
     // What is read by way of the root is the sandbox's, with the agent's rights.
-    assert_eq!(get("all/etc/hostname").await.1, prints(&platform, &id, "cat /etc/hostname").await);
+    assert_eq!(get("all/etc/passwd").await.1, prints(&platform, &id, "cat /etc/passwd").await);
     assert!((400..500).contains(&get("all/proc/1/environ").await.0));
     let put = async |path: &str| {
         let request = http.put(file(path));
