@@ -17,7 +17,7 @@ pub(crate) fn read() -> Metrics {
         .or_else(|| number("/sys/fs/cgroup/memory/memory.usage_in_bytes"));
     Metrics {
         cpu_micros: cpu_micros(),
-        memory_used_bytes: used.unwrap_or(total.saturating_sub(available)),
+        memory_used_bytes: used.unwrap_or_else(|| total.saturating_sub(available)),
         memory_total_bytes: limit.unwrap_or(total),
         disk_free_bytes: disk.as_ref().map_or(0, |disk| disk.f_bavail * disk.f_frsize),
         disk_total_bytes: disk.as_ref().map_or(0, |disk| disk.f_blocks * disk.f_frsize),

@@ -76,7 +76,7 @@ fn unpack_entry(root: BorrowedFd<'_>, entry: &mut Entry<'_, impl Read>) -> io::R
         }
         EntryType::Symlink => {
             let target = target(entry, &path)?;
-            let from = path.parent().unwrap_or(Path::new(""));
+            let from = path.parent().unwrap_or_else(|| Path::new(""));
             if !stays_inside(&from.join(&target)) || target.is_absolute() {
                 return Err(refused(&path, "leads out of the directory"));
             }
@@ -109,7 +109,7 @@ fn directory(root: BorrowedFd<'_>, path: &Path) -> io::Result<OwnedFd> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         opened => return opened,
     }
-    let above = directory(root, path.parent().unwrap_or(Path::new("")))?;
+    let above = directory(root, path.parent().unwrap_or_else(|| Path::new("")))?;
     let name = path.file_name().unwrap_or_default();
     match mkdirat(&above, name, Mode::from_raw_mode(0o755)) {
         Ok(()) | Err(Errno::EXIST) => open(path),

@@ -97,7 +97,7 @@ pub(super) async fn run(engine: Arc<Engine>, handle: Arc<Handle>) {
         }
     };
     // Everything is stored before it is done, so an actor may be dropped at any await.
-    cancel.run_until_cancelled(work).await;
+    Box::pin(cancel.run_until_cancelled(work)).await;
 }
 
 impl Actor {

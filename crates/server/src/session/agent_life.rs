@@ -187,18 +187,16 @@ impl Actor {
         } else {
             None
         };
-        match ending {
-            Some(ending) => self.finish_turn(&turn.turn.id, ending, Some(death)).await,
-            None => {
-                tracing::warn!(session.id = %self.session.id, how = describe(exit), "agent restarted");
-                let beginning = Beginning {
-                    restarts: run.state.restarts + 1,
-                    // Once it had the prompt, its conversation holds a turn that was cut short.
-                    continues: run.state.taken || run.state.continues,
-                };
-                self.start_agent(turn, beginning, Some(death)).await
-            }
+        if let Some(ending) = ending {
+            return self.finish_turn(&turn.turn.id, ending, Some(death)).await;
         }
+        tracing::warn!(session.id = %self.session.id, how = describe(exit), "agent restarted");
+        let beginning = Beginning {
+            restarts: run.state.restarts + 1,
+            // Once it had the prompt, its conversation holds a turn that was cut short.
+            continues: run.state.taken || run.state.continues,
+        };
+        self.start_agent(turn, beginning, Some(death)).await
     }
 
     async fn bury(&self, turn: Option<TurnId>, death: Death) -> Result<(), TickError> {

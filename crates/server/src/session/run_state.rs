@@ -12,6 +12,7 @@ use crate::agent::{Ask, Signal, Translator};
 
 /// One process of the agent, from its start to its end.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, each as the agent told it")]
 pub(super) struct RunState {
     /// Between-lines state of the adapter.
     pub(super) translator: Translator,
