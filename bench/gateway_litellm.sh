@@ -29,20 +29,23 @@ trap end EXIT
 model=127.0.0.1:17081
 proxy=127.0.0.1:17082
 
+# It refuses to start without a key of its own that is hard to guess.
+key=sk-$(head -c 24 /dev/urandom | od -An -tx1 | tr -d ' \n')
+
 "$rclaude" emulator --listen $model >/dev/null 2>&1 &
 pids+=($!)
 cat >"$dir/config.yaml" <<EOF
 model_list:
   - model_name: claude-opus-5-5
     litellm_params: {model: anthropic/claude-opus-5-5, api_base: "http://$model", api_key: bench}
+general_settings: {master_key: "$key"}
 EOF
 $venv/bin/litellm --config "$dir/config.yaml" --host 127.0.0.1 --port 17082 >"$dir/log" 2>&1 &
 pids+=($!)
-cat >"$dir/ask.lua" <<'EOF'
+cat >"$dir/ask.lua" <<EOF
 wrk.method = "POST"
 wrk.headers["content-type"] = "application/json"
-wrk.headers["x-api-key"] = "bench"
-wrk.headers["authorization"] = "Bearer bench"
+wrk.headers["authorization"] = "Bearer $key"
 wrk.body = '{"model":"claude-opus-5-5","max_tokens":1000,"messages":[{"role":"user","content":"Hello"}]}'
 EOF
 for _ in $(seq 120); do
