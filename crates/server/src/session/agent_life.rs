@@ -153,6 +153,17 @@ impl Actor {
     /// where it was, unless that would not help.
     pub(super) async fn agent_ended(&mut self, exit: &Exit) -> Result<(), TickError> {
         let Some(run) = self.run.take() else { return Ok(()) };
+        let exec = run.exec.clone();
+        self.outlive(run, exit).await?;
+        // All it said is stored: its journal is needed no more. One that a crash of ours leaves
+        // goes with the sandbox.
+        if let Some(link) = &self.link {
+            let _ = link.client.forget(&exec).await;
+        }
+        Ok(())
+    }
+
+    async fn outlive(&mut self, run: AgentRun, exit: &Exit) -> Result<(), TickError> {
         let starved = exit.signal == Some(libc::SIGKILL) && self.ran_out_of_memory().await;
         let reason = if starved {
             let limit = self.session.settings.resources.memory_mib;
