@@ -17,11 +17,17 @@ fn variable(name: &str) -> Option<String> {
 }
 
 fn main() {
-    let given = variable("RCLAUDE_AGENTD_BIN").map(PathBuf::from);
-    let agentd = given.unwrap_or_else(build);
-    emit(&format!("rustc-env=RCLAUDE_EMBEDDED_AGENTD={}", agentd.display()));
     emit("rerun-if-env-changed=RCLAUDE_AGENTD_BIN");
-    emit(&format!("rerun-if-changed={}", agentd.display()));
+    // One that is built here is younger than this script's start: to watch it, too, would have
+    // every second build do all of this again.
+    let agentd = match variable("RCLAUDE_AGENTD_BIN") {
+        Some(given) => {
+            emit(&format!("rerun-if-changed={given}"));
+            given.into()
+        }
+        None => build(),
+    };
+    emit(&format!("rustc-env=RCLAUDE_EMBEDDED_AGENTD={}", agentd.display()));
 }
 
 fn emit(instruction: &str) {
