@@ -25,6 +25,10 @@ for purpose in "$@"; do
         need npm npm
         need python3 python3
         need curl curl
+        need gdb gdb
+        need node nodejs
+        need script bsdutils
+        need ssh openssh-client
         need unshare util-linux
         python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
         ;;
