@@ -34,14 +34,10 @@ async fn ordinary_programs_of_the_host_work() {
         ),
         (
             "sh",
-            "mkdir /dev/shm/x && touch /run/x 2>&1; [ -w /dev/tty ] && date +%Z && ls /etc/ssl/certs | wc -l | grep -qv '^0$' && echo ok",
-            "",
+            "mkdir /dev/shm/x && [ -w /dev/tty ] && date +%Z && ls /etc/ssl/certs | wc -l | grep -qv '^0$' && echo ok",
+            "ok",
         ),
     ] {
-        let there = format!("command -v {program} >/dev/null");
-        if rig.sh(&sandbox, &there).await.status != 0 {
-            continue;
-        }
         let outcome = rig.sh(&sandbox, line).await;
         assert!(outcome.out.ends_with(expected), "{program}: {outcome:?}");
     }
