@@ -28,8 +28,8 @@ use tokio::time::{Instant, sleep_until};
 
 use super::{
     agent_run::AgentRun,
+    brake::Brake,
     engine::Engine,
-    falls::Falls,
     lifecycle::{Step, next_step},
     link::Link,
     live::Handle,
@@ -37,6 +37,8 @@ use super::{
 
 /// How long a settled actor goes without a look at its rows.
 pub(super) const INSPECTION: Duration = Duration::from_secs(15);
+/// The pause after the first attempt at something that failed.
+const FIRST_BACKOFF: Duration = Duration::from_millis(50);
 /// The longest pause between attempts at something that fails.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(15);
 
@@ -52,11 +54,11 @@ pub(super) struct Actor {
     /// Failed attempts at the present step.
     pub(super) attempts: u32,
     /// How often the sandbox fell over lately.
-    pub(super) falls: Falls,
+    pub(super) falls: Brake,
     /// Whether its owner was told that the disk is full.
     pub(super) told_full: bool,
     /// Ticks that failed, and when the last did.
-    failures: (u32, Instant),
+    failures: Brake,
 }
 
 /// What to do after a tick.
@@ -107,8 +109,7 @@ impl Actor {
         let sandbox = sandbox::current(&mut conn, &handle.id).await?;
         drop(conn);
         let (link, run) = (None, None);
-        let falls = Falls::default();
-        let failures = (0, Instant::now());
+        let (falls, failures) = (Brake::default(), Brake::default());
         Ok(Self {
             engine,
             handle,
@@ -167,17 +168,17 @@ impl Actor {
     /// Time before the next attempt; longer each time, until something succeeds.
     pub(super) fn backoff(&mut self) -> Duration {
         self.attempts += 1;
-        pause_before(self.attempts)
+        let doublings = self.attempts.saturating_sub(1).min(10);
+        (FIRST_BACKOFF * 2_u32.saturating_pow(doublings)).min(LONGEST_BACKOFF)
     }
 
     /// Time before the next tick after one that failed; longer each time, until for a while none
     /// did. Attempts at a step do not count here: the link comes back at once when what fails
     /// lies behind it.
     fn pause_after_failure(&mut self) -> Duration {
-        let (failures, last) = self.failures;
-        let failures = if last.elapsed() > 2 * LONGEST_BACKOFF { 1 } else { failures + 1 };
-        self.failures = (failures, Instant::now());
-        pause_before(failures)
+        let now = Instant::now();
+        self.failures.failed(now);
+        self.failures.wait(now).unwrap_or(FIRST_BACKOFF)
     }
 
     /// Until a nudge, news from the agent, the end of the link, or `longest`.
@@ -255,10 +256,4 @@ impl Actor {
         self.engine.store.write(async move |tx| session::mark_deleted(tx, &id, now).await).await?;
         Ok(Next::Done)
     }
-}
-
-/// Time before another attempt after so many that failed.
-fn pause_before(attempts: u32) -> Duration {
-    let doublings = attempts.saturating_sub(1).min(10);
-    (Duration::from_millis(50) * 2_u32.saturating_pow(doublings)).min(LONGEST_BACKOFF)
 }

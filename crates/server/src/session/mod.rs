@@ -7,9 +7,9 @@
 mod actor;
 mod agent_life;
 mod agent_run;
+mod brake;
 pub(crate) mod engine;
 mod events;
-mod falls;
 mod feeder;
 mod inside;
 pub mod lifecycle;

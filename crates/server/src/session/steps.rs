@@ -177,7 +177,7 @@ impl Actor {
         let observed = lifecycle::observe(self.sandbox.phase, seen, self.engine.can());
         if observed != self.sandbox.phase {
             self.drop_link();
-            self.falls.fell(Instant::now());
+            self.falls.failed(Instant::now());
             let note = match observed {
                 Phase::Paused => "the sandbox had stopped; its files are kept",
                 _ => "the sandbox is gone",
@@ -190,16 +190,21 @@ impl Actor {
         if self.attempts < PATIENCE || seen == Observed::Starting {
             return Ok(Next::Wait(self.backoff()));
         }
-        self.notice(
-            NoticeLevel::Error,
-            "daemon_unreachable",
-            format!("the sandbox runs but its daemon does not answer: {reason}"),
-        )
-        .await?;
-        // Its disk is sound: end its processes and start it again.
-        if let Some(pausing) = self.engine.provider.pausing()
-            && pausing.pause(&self.reference()).await.is_ok()
-        {
+        if self.attempts == PATIENCE {
+            self.notice(
+                NoticeLevel::Error,
+                "daemon_unreachable",
+                format!("the sandbox runs but its daemon does not answer: {reason}"),
+            )
+            .await?;
+        }
+        // Its disk is sound: end its processes and start it again. Where even that fails it is
+        // tried until it works: another sandbox in its place would begin without the files.
+        if let Some(pausing) = self.engine.provider.pausing() {
+            if let Err(error) = pausing.pause(&self.reference()).await {
+                tracing::warn!(session.id = %self.session.id, error = chain(&error), "cannot stop");
+                return Ok(Next::Wait(self.backoff()));
+            }
             self.drop_link();
             self.set_phase(Phase::Paused, None).await?;
             return Ok(Next::Again);
