@@ -8,7 +8,7 @@
 use std::{fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use rclaude_types::{Resources, SandboxId};
+use rclaude_types::{LayerId, Resources, SandboxId, SealMethod};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -53,6 +53,8 @@ pub struct SandboxSpec {
     /// that holds a root-relative tree (`workspace/…`), is never changed while in use, and
     /// stores owners as the sandbox sees them (0 root, 1000 agent).
     pub layers: Vec<PathBuf>,
+    /// Sealed layers over those trees, uppermost first: the state it begins with.
+    pub stack: Vec<LayerId>,
     /// Directories of the host shown read-only inside.
     pub binds: Vec<ReadOnlyBind>,
     /// Small files put in place before the first start, over layers and template.
@@ -176,6 +178,11 @@ pub trait SandboxProvider: fmt::Debug + Send + Sync + 'static {
         None
     }
 
+    /// Keeping its states, where the provider can.
+    fn layering(&self) -> Option<&dyn Layering> {
+        None
+    }
+
     /// The sandbox's way out, where the provider lets this server be it.
     fn outbound(&self) -> Option<&dyn Outbound> {
         None
@@ -185,12 +192,76 @@ pub trait SandboxProvider: fmt::Debug + Send + Sync + 'static {
 /// Providers that can set a sandbox aside and bring it back.
 #[async_trait]
 pub trait Pausing: Send + Sync {
-    /// What survives a pause.
+    /// The most that a pause can keep here.
     fn keeps(&self) -> Kept;
-    /// Sets the sandbox aside. Idempotent.
-    async fn pause(&self, sandbox: &SandboxRef) -> Result<()>;
-    /// Brings it back, also one found stopped; its name may change.
+    /// Lets every process stand still, memory and all. `Unsupported` where [`keeps`](Self::keeps)
+    /// says so. Idempotent.
+    async fn freeze(&self, sandbox: &SandboxRef) -> Result<()>;
+    /// Ends its processes, frozen or not, and keeps its disk. Idempotent.
+    async fn stop(&self, sandbox: &SandboxRef) -> Result<()>;
+    /// Brings it back: frozen processes go on, a stopped sandbox starts; its name may change.
     async fn resume(&self, sandbox: &SandboxRef) -> Result<SandboxRef>;
+    /// Gives a frozen sandbox's memory back to the host as far as the host has somewhere to put
+    /// it. Returns how many bytes; 0 where there is no swap.
+    async fn reclaim(&self, sandbox: &SandboxRef) -> Result<u64>;
+}
+
+/// Providers that can keep states of a sandbox's writable disk as layers that never change, and
+/// start others on top of them.
+///
+/// A layer is either *whole* (all of the writable disk) or holds what changed since another one.
+/// Which it is depends on the method; the caller only keeps the stack that [`Sealed`] speaks of.
+#[async_trait]
+pub trait Layering: Send + Sync {
+    /// How a layer is taken here.
+    fn method(&self) -> SealMethod;
+    /// Does what can be done of [`seal`](Self::seal) while the sandbox goes on, so that it stands
+    /// still for less. May take as long as copying what changed. Leaving it out is harmless.
+    async fn prepare_seal(
+        &self,
+        sandbox: &SandboxRef,
+        layer: &LayerId,
+        since: Option<&LayerId>,
+    ) -> Result<()>;
+    /// Keeps the writable disk as it is at one moment as `layer`. A running sandbox is frozen
+    /// meanwhile (where it can be) and goes on; a frozen or stopped one stays as it is. `since`
+    /// is the layer of the same sandbox that the new one may build on. What an earlier attempt
+    /// with the same `layer` left is done over.
+    async fn seal(
+        &self,
+        sandbox: &SandboxRef,
+        layer: &LayerId,
+        since: Option<&LayerId>,
+    ) -> Result<Sealed>;
+    /// Makes one layer that shows what these show together, uppermost first.
+    async fn flatten(&self, layers: &[LayerId], into: &LayerId) -> Result<()>;
+    /// Makes a layer that, laid over anything, shows at each of `paths` (absolute, as inside)
+    /// exactly what `from` (uppermost first) shows there, and nothing else.
+    async fn graft(&self, from: &[LayerId], paths: &[PathBuf], into: &LayerId) -> Result<()>;
+    /// The layer's tree, where it is there and complete.
+    async fn layer(&self, layer: &LayerId) -> Result<Option<PathBuf>>;
+    /// An empty directory to fill with a layer's tree; [`finish`](Self::finish) makes it one.
+    async fn draft(&self, layer: &LayerId) -> Result<PathBuf>;
+    /// Makes a layer of a filled draft. Idempotent.
+    async fn finish(&self, layer: &LayerId) -> Result<()>;
+    /// Every layer here, complete or not, with its size in bytes where `sizes` is asked for.
+    async fn layers(&self, sizes: bool) -> Result<Vec<(LayerId, u64)>>;
+    /// Removes a layer. The caller makes sure that nothing stands on it. Idempotent.
+    async fn remove_layer(&self, layer: &LayerId) -> Result<()>;
+    /// Bytes on a sandbox's writable disk.
+    async fn disk_bytes(&self, sandbox: &SandboxRef) -> Result<u64>;
+}
+
+/// What sealing came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sealed {
+    /// The layer holds all of the writable disk: below it come the layers the sandbox started
+    /// with. Otherwise below it comes `since`, with all below that.
+    pub whole: bool,
+    /// Bytes it holds.
+    pub bytes: u64,
+    /// How long the sandbox stood still.
+    pub frozen: Duration,
 }
 
 /// What survives a pause.
@@ -228,6 +299,8 @@ pub type OriginalDestination = SocketAddr;
 pub struct Capabilities {
     /// What a pause keeps, or `null` where there is none.
     pub pause: Option<Kept>,
+    /// How its states are kept, or `null` where they cannot be.
+    pub layers: Option<SealMethod>,
     /// Whether the sandbox's network passes through this server.
     pub outbound: bool,
 }
@@ -237,6 +310,7 @@ impl Capabilities {
     pub fn of(provider: &dyn SandboxProvider) -> Self {
         Self {
             pause: provider.pausing().map(Pausing::keeps),
+            layers: provider.layering().map(Layering::method),
             outbound: provider.outbound().is_some(),
         }
     }

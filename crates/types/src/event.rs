@@ -4,8 +4,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    Approval, ApprovalId, ApprovalState, DiffStat, ExecId, MicroUsd, PermissionMode, SessionStatus,
-    Timestamp, TokenUsage, TurnId, TurnOutcome,
+    Approval, ApprovalId, ApprovalState, Checkpoint, CheckpointId, DiffStat, ExecId, MicroUsd,
+    Origin, PermissionMode, RewindScope, SessionId, SessionStatus, Timestamp, TokenUsage, TurnId,
+    TurnOutcome,
 };
 
 /// Position in one session's log. The first entry is 1; 0 is before it.
@@ -37,6 +38,9 @@ pub enum EventBody {
     SessionCreated {
         /// Its name.
         name: String,
+        /// Where it came from, if from another session.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        origin: Option<Origin>,
     },
     /// Its status changed.
     StatusChanged {
@@ -232,6 +236,28 @@ pub enum EventBody {
         /// The signal that ended it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         signal: Option<i32>,
+    },
+    /// Its whole state was kept as a checkpoint.
+    CheckpointCreated {
+        /// The checkpoint; its `seq` says what it includes.
+        checkpoint: Box<Checkpoint>,
+    },
+    /// It was taken back to an earlier state. What is above in the log stays true of what
+    /// happened; files or conversation are no longer what it says.
+    Rewound {
+        /// The state it was taken back to.
+        to: CheckpointId,
+        /// The state before, to go back to.
+        before: CheckpointId,
+        /// What was taken back.
+        scope: RewindScope,
+    },
+    /// Another session was made of one of its states.
+    Forked {
+        /// The state.
+        checkpoint: CheckpointId,
+        /// The other session.
+        session: SessionId,
     },
     /// Something its owner should know.
     Notice {

@@ -95,6 +95,10 @@ ids! {
     KeyId = "key", "^key_[0-9a-f]{32}$";
     /// Names what one request to the model used.
     UsageId = "usg", "^usg_[0-9a-f]{32}$";
+    /// Names a session's whole state at one position of its log.
+    CheckpointId = "ckp", "^ckp_[0-9a-f]{32}$";
+    /// Names a sealed layer: files that never change again.
+    LayerId = "lay", "^lay_[0-9a-f]{32}$";
     /// Names a process in a sandbox; chosen by whoever starts it.
     ExecId = "exe", "^exe_[0-9a-f]{32}$";
 }

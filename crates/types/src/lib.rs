@@ -5,6 +5,8 @@
 //! describe themselves, so that the published contract is generated from what the code uses.
 
 mod approval;
+mod backup;
+mod checkpoint;
 mod event;
 mod exec;
 mod file;
@@ -13,9 +15,11 @@ mod key;
 mod lifecycle;
 mod money;
 mod page;
+mod policy;
 mod problem;
 mod server;
 mod session;
+mod storage;
 mod time;
 mod turn;
 mod usage;
@@ -23,6 +27,10 @@ mod usage;
 pub mod agentd;
 
 pub use approval::{Approval, ApprovalKind, ApprovalState, Decision, Question, QuestionOption};
+pub use backup::{Backup, BackupVerdict, CreateBackup};
+pub use checkpoint::{
+    Checkpoint, CheckpointKind, CreateCheckpoint, Fork, Origin, Rewind, RewindScope, SealMethod,
+};
 pub use event::{
     Event, EventBody, ExecStream, FileDiff, NoticeLevel, PlanEntry, PlanStatus, Role, Seq,
     ToolKind, ToolLocation,
@@ -30,18 +38,21 @@ pub use event::{
 pub use exec::{CreateExec, Exec, ExecFrame, ExecInput, ExecState, Signal, SignalExec};
 pub use file::{FileEntry, FileKind, FileList};
 pub use ids::{
-    ApprovalId, ExecId, IdError, KeyId, RepositoryId, SandboxId, SessionId, TurnId, UsageId,
+    ApprovalId, CheckpointId, ExecId, IdError, KeyId, LayerId, RepositoryId, SandboxId, SessionId,
+    TurnId, UsageId,
 };
 pub use key::{ApiKey, CreateKey, CreatedKey};
 pub use lifecycle::{Desired, FailureReason, Generation, Phase, SessionStatus, TurnState};
 pub use money::MicroUsd;
 pub use page::Page;
+pub use policy::{Depth, LifePolicy, OnInterrupted, PauseSession};
 pub use problem::{ErrorCode, Problem};
 pub use server::{HostCheck, HostCheckLevel, ServerStatus};
 pub use session::{
     AgentKind, CreateSession, DiffFormat, DiffStat, DiffStatFile, PermissionMode, RepositorySource,
     Resources, Session, SessionDiff, UpdateSession,
 };
+pub use storage::{DiskUse, Prune, Pruned, SessionDiskUse};
 pub use time::Timestamp;
 pub use turn::{CreateTurn, Turn, TurnOutcome};
-pub use usage::{TokenUsage, UsageByModel, UsageSummary};
+pub use usage::{TimeUsage, TokenUsage, UsageByModel, UsageSummary};

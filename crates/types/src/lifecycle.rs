@@ -9,8 +9,12 @@ use serde::{Deserialize, Serialize};
 pub enum Desired {
     /// Keep it running.
     Running,
-    /// Set it aside.
+    /// Set it aside with its memory, where the host can.
     Paused,
+    /// Set it aside with its files alone.
+    Hibernated,
+    /// Keep it in the snapshot store alone.
+    Archived,
     /// End it.
     Deleted,
 }
@@ -28,8 +32,17 @@ pub enum Phase {
     Running,
     /// A pause was asked for.
     Pausing,
-    /// Set aside.
+    /// Set aside with its memory: its processes stand still.
     Paused,
+    /// The end of its processes was asked for.
+    Hibernating,
+    /// Set aside with its disk alone.
+    Hibernated,
+    /// All of it lies in the snapshot store; its disk is on its way out.
+    Archiving,
+    /// All of it lies in the snapshot store and nowhere else. Another incarnation follows when it
+    /// is wanted.
+    Archived,
     /// A resume was asked for.
     Resuming,
     /// A destroy was asked for.
@@ -55,12 +68,16 @@ pub enum FailureReason {
 
 impl Phase {
     /// Every phase, and every way to fail.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 15] = [
         Self::Pending,
         Self::Starting,
         Self::Running,
         Self::Pausing,
         Self::Paused,
+        Self::Hibernating,
+        Self::Hibernated,
+        Self::Archiving,
+        Self::Archived,
         Self::Resuming,
         Self::Destroying,
         Self::Destroyed,
@@ -82,19 +99,27 @@ impl Phase {
     /// The transition table. The store refuses a write that is not in it.
     pub const fn can_become(self, next: Self) -> bool {
         use Phase::{
-            Destroyed, Destroying, Failed, Paused, Pausing, Pending, Resuming, Running, Starting,
+            Archived, Archiving, Destroyed, Destroying, Failed, Hibernated, Hibernating, Paused,
+            Pausing, Pending, Resuming, Running, Starting,
         };
         #[expect(clippy::unnested_or_patterns, reason = "one line for each phase left")]
         match (self, next) {
             (Destroyed, _) => false,
             (_, Destroying) => !matches!(self, Destroying),
             (Pending, Starting)
-            | (Starting | Resuming, Running | Paused)
-            | (Running, Pausing | Paused)
-            | (Pausing, Paused | Running)
-            | (Paused, Resuming)
+            | (Starting | Resuming, Running | Paused | Hibernated)
+            | (Running, Pausing | Paused | Hibernating | Hibernated)
+            | (Pausing, Paused | Running | Hibernated)
+            | (Paused, Resuming | Hibernating | Hibernated)
+            | (Hibernating, Hibernated)
+            | (Hibernated, Resuming | Archiving)
+            | (Archiving, Archived)
             | (Destroying, Destroyed)
-            | (Pending | Starting | Running | Pausing | Paused | Resuming, Failed(_)) => true,
+            | (
+                Pending | Starting | Running | Pausing | Paused | Hibernating | Hibernated
+                | Resuming,
+                Failed(_),
+            ) => true,
             _ => false,
         }
     }
@@ -143,8 +168,12 @@ pub enum SessionStatus {
     Working,
     /// The agent waits for its user.
     AwaitingInput,
-    /// Being set aside, or set aside.
+    /// Set aside with its memory, or about to be.
     Paused,
+    /// Set aside with its files alone, or about to be.
+    Hibernated,
+    /// In the snapshot store alone, or about to be.
+    Archived,
     /// It broke; see the reason.
     Failed,
     /// Being ended, or ended.
@@ -155,21 +184,32 @@ pub enum SessionStatus {
 mod tests {
     use super::*;
 
-    const PHASES: [Phase; 11] = Phase::ALL;
+    const PHASES: [Phase; 15] = Phase::ALL;
 
     #[test]
     fn the_transition_table_is_this_one() {
-        use Phase::{Destroyed, Destroying, Paused, Pausing, Pending, Resuming, Running, Starting};
+        use Phase::{
+            Archived, Archiving, Destroyed, Destroying, Hibernated, Hibernating, Paused, Pausing,
+            Pending, Resuming, Running, Starting,
+        };
         let moves =
             |from: Phase| PHASES.into_iter().filter(|to| from.can_become(*to)).collect::<Vec<_>>();
-        let failures = &PHASES[8..];
+        let failures = &PHASES[12..];
         let with_failures = |plain: &[Phase]| [plain, failures].concat();
         assert_eq!(moves(Pending), with_failures(&[Starting, Destroying]));
-        assert_eq!(moves(Starting), with_failures(&[Running, Paused, Destroying]));
-        assert_eq!(moves(Running), with_failures(&[Pausing, Paused, Destroying]));
-        assert_eq!(moves(Pausing), with_failures(&[Running, Paused, Destroying]));
-        assert_eq!(moves(Paused), with_failures(&[Resuming, Destroying]));
-        assert_eq!(moves(Resuming), with_failures(&[Running, Paused, Destroying]));
+        let up = [Running, Paused, Hibernated, Destroying];
+        assert_eq!(moves(Starting), with_failures(&up));
+        assert_eq!(
+            moves(Running),
+            with_failures(&[Pausing, Paused, Hibernating, Hibernated, Destroying])
+        );
+        assert_eq!(moves(Pausing), with_failures(&[Running, Paused, Hibernated, Destroying]));
+        assert_eq!(moves(Paused), with_failures(&[Hibernating, Hibernated, Resuming, Destroying]));
+        assert_eq!(moves(Hibernating), with_failures(&[Hibernated, Destroying]));
+        assert_eq!(moves(Hibernated), with_failures(&[Archiving, Resuming, Destroying]));
+        assert_eq!(moves(Archiving), [Archived, Destroying]);
+        assert_eq!(moves(Archived), [Destroying]);
+        assert_eq!(moves(Resuming), with_failures(&up));
         assert_eq!(moves(Destroying), [Destroyed]);
         assert_eq!(moves(Destroyed), []);
         for failed in failures {

@@ -61,6 +61,22 @@ codes! {
     FileNotFound = "file_not_found", 404, "No such file";
     /// No such template.
     TemplateNotFound = "template_not_found", 404, "No such template";
+    /// No such checkpoint of this session.
+    CheckpointNotFound = "checkpoint_not_found", 404, "No such checkpoint";
+    /// A limit of the server's on how many there may be.
+    QuotaExceeded = "quota_exceeded", 422, "Beyond the quota";
+    /// The session used up what it was allowed; raise it to go on.
+    AllowanceExhausted = "allowance_exhausted", 409, "The session's allowance is used up";
+    /// An archive that is damaged, cut off, or none at all.
+    ArchiveInvalid = "archive_invalid", 422, "The archive cannot be used";
+    /// An archive, backup or snapshot store of a newer version.
+    ArchiveTooNew = "archive_too_new", 422, "Made by a newer version";
+    /// The key does not open the archive, backup or snapshot store.
+    WrongKey = "wrong_key", 422, "The key does not fit";
+    /// There is no backup there.
+    BackupNotFound = "backup_not_found", 404, "No such backup";
+    /// The snapshot store cannot be reached or read.
+    SnapshotsUnavailable = "snapshots_unavailable", 503, "The snapshot store is not available";
     /// The repository cannot be reached, or there is none.
     RepositoryUnavailable = "repository_unavailable", 422, "The repository cannot be used";
     /// The repository has no such branch, tag or commit.

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Approval, CreateTurn, Desired, MicroUsd, Phase, SandboxId, Seq, SessionId, SessionStatus,
-    Timestamp, Turn,
+    Approval, CheckpointId, CreateTurn, Desired, LifePolicy, MicroUsd, Origin, Phase, SandboxId,
+    Seq, SessionId, SessionStatus, Timestamp, Turn,
 };
 
 /// Which coding program works in the session.
@@ -112,6 +112,13 @@ pub struct CreateSession {
     pub allow_root: bool,
     /// Labels of the caller's, for filters.
     pub labels: BTreeMap<String, String>,
+    /// A shell script that the agent's user runs in the workspace before the first prompt: what
+    /// it installs is part of the session.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(min_length = 1, max_length = 65_536))]
+    pub setup: Option<String>,
+    /// When it is set aside by itself, and what is kept how often.
+    pub life: LifePolicy,
 }
 
 /// Body of `PATCH /v1/sessions/{id}`: what is absent stays as it is.
@@ -130,6 +137,9 @@ pub struct UpdateSession {
     /// Another permission mode, at once.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub permission_mode: Option<PermissionMode>,
+    /// Another policy, in place of the whole one before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub life: Option<LifePolicy>,
 }
 
 /// A session as callers see it.
@@ -177,6 +187,19 @@ pub struct Session {
     pub allow_root: bool,
     /// Labels of the caller's.
     pub labels: BTreeMap<String, String>,
+    /// When it is set aside by itself, and what is kept how often.
+    #[serde(default)]
+    pub life: LifePolicy,
+    /// Why it is wanted as it is, where that was not its owner's wish: `idle`, `pressure`, `age`,
+    /// `ttl`, `max_running`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub desired_reason: Option<String>,
+    /// Where it came from, if from another session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
+    /// Its newest checkpoint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latest_checkpoint: Option<CheckpointId>,
     /// The turn under way, or the next in the queue.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub current_turn: Option<Turn>,

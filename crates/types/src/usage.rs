@@ -55,6 +55,22 @@ pub struct UsageByModel {
     pub price_estimated: bool,
 }
 
+/// How long a session was how far awake, and what it kept meanwhile.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct TimeUsage {
+    /// Microseconds its sandbox ran.
+    pub running_micros: i64,
+    /// Microseconds it stood still in memory.
+    pub frozen_micros: i64,
+    /// Microseconds it lay on the local disk alone.
+    pub hibernated_micros: i64,
+    /// Microseconds it lay in the snapshot store alone.
+    pub archived_micros: i64,
+    /// Bytes kept times seconds kept.
+    pub storage_byte_seconds: i64,
+}
+
 /// What a session used.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -67,4 +83,8 @@ pub struct UsageSummary {
     pub cost: MicroUsd,
     /// The same by model.
     pub models: Vec<UsageByModel>,
+    /// Time, recorded from the changes of its sandbox; a crash loses at most what passed since
+    /// the last heartbeat.
+    #[serde(default)]
+    pub time: TimeUsage,
 }

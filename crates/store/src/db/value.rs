@@ -131,7 +131,7 @@ macro_rules! ids {
         }
     )*};
 }
-ids!(ApprovalId, ExecId, KeyId, SandboxId, SessionId, TurnId);
+ids!(ApprovalId, ExecId, KeyId, SandboxId, SessionId, TurnId, CheckpointId, LayerId);
 
 /// The word of an enumeration's plain variant, as the API spells it.
 pub(crate) fn label(variant: impl Serialize) -> String {
