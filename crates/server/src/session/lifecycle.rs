@@ -6,7 +6,7 @@
 //! with a compare-and-set on the row's generation. Starting, restarting after a crash and
 //! recovering at boot all take this one path.
 
-use rclaude_sandbox::provider::{Capabilities, Observed};
+use rclaude_sandbox::provider::{Kept, Observed};
 use rclaude_types::{Desired, FailureReason, Phase, SessionStatus, TurnState};
 
 /// One thing for the actor to do. Each is idempotent.
@@ -16,52 +16,108 @@ pub enum Step {
     Create,
     /// Dial the daemon and shake hands.
     Connect,
-    /// Ask the provider to set it aside.
-    Pause,
+    /// Ask the provider to let its processes stand still.
+    Freeze,
+    /// Ask the provider to end its processes.
+    Hibernate,
+    /// Bring all of it into the snapshot store.
+    Archive,
+    /// Ask the provider to remove the disk of one that lies in the snapshot store.
+    Clear,
     /// Ask the provider to bring it back.
     Resume,
     /// Ask the provider to end it.
     Destroy,
-    /// Add a `Pending` row under a new sandbox id and mark this one for destruction.
+    /// Add a `Pending` row under a new sandbox id that begins with the newest state there is, and
+    /// mark this one for destruction.
     Reincarnate,
     /// Nothing: desired and actual agree.
     Settled,
 }
 
-/// The one decision: given what is wanted, where it is and what the provider can do, what comes
-/// next.
-pub const fn next_step(desired: Desired, phase: Phase, can: Capabilities) -> Step {
-    match (desired, phase) {
+/// What the host lets a session's sandbox be: the rungs of the ladder that exist.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ladder {
+    /// What a pause can keep; `None` where there is none.
+    pub pause: Option<Kept>,
+    /// Whether there is a snapshot store and states can be kept in it.
+    pub archive: bool,
+}
+
+impl Ladder {
+    /// The nearest thing to a wish that exists here.
+    const fn nearest(self, desired: Desired) -> Desired {
+        match (desired, self.pause) {
+            (Desired::Paused | Desired::Hibernated | Desired::Archived, None) => Desired::Running,
+            (Desired::Paused, Some(Kept::Disk)) => Desired::Hibernated,
+            (Desired::Archived, _) if !self.archive => Desired::Hibernated,
+            (as_it_is, _) => as_it_is,
+        }
+    }
+}
+
+/// The one decision: given what is wanted, where it is and what the host can do, what comes next.
+///
+/// A deeper rung is reached over the ones above it; what is deeper than asked stays there until it
+/// is wanted running.
+pub const fn next_step(desired: Desired, phase: Phase, can: Ladder) -> Step {
+    match (can.nearest(desired), phase) {
         (_, Phase::Destroyed) => Step::Settled,
         (Desired::Deleted, _) | (_, Phase::Destroying) => Step::Destroy,
         (_, Phase::Pending) => Step::Create,
         (_, Phase::Starting) => Step::Connect,
-        (_, Phase::Pausing) => Step::Pause,
-        (_, Phase::Resuming) | (Desired::Running, Phase::Paused) => Step::Resume,
-        (Desired::Paused, Phase::Running) if can.pause.is_some() => Step::Pause,
+        (_, Phase::Pausing) | (Desired::Paused, Phase::Running) => Step::Freeze,
+        (_, Phase::Hibernating)
+        | (Desired::Hibernated | Desired::Archived, Phase::Running | Phase::Paused) => {
+            Step::Hibernate
+        }
+        (_, Phase::Archiving) => Step::Clear,
+        (Desired::Archived, Phase::Hibernated) => Step::Archive,
+        (_, Phase::Resuming) | (Desired::Running, Phase::Paused | Phase::Hibernated) => {
+            Step::Resume
+        }
+        (Desired::Running, Phase::Archived) => Step::Reincarnate,
         (Desired::Running, Phase::Failed(reason)) if reason.is_worth_another() => Step::Reincarnate,
-        (Desired::Running | Desired::Paused, _) => Step::Settled,
+        (Desired::Running | Desired::Paused | Desired::Hibernated | Desired::Archived, _) => {
+            Step::Settled
+        }
     }
 }
 
 /// What a fresh look at the provider means for a phase.
 ///
-/// A running sandbox found stopped (its daemon was killed, the host rebooted) is `Paused` where it
-/// can be resumed and lost where it cannot.
+/// A running sandbox found stopped (its daemon was killed, the host rebooted) is `Hibernated`
+/// where it can be resumed and lost where it cannot; one found frozen is `Paused` (a crash came
+/// between its freeze and what was to follow).
 #[must_use]
-pub const fn observe(phase: Phase, seen: Observed, can: Capabilities) -> Phase {
+pub const fn observe(phase: Phase, seen: Observed, can: Ladder) -> Phase {
     match (phase, seen) {
         (Phase::Destroying, Observed::Absent) => Phase::Destroyed,
         (
-            Phase::Starting | Phase::Running | Phase::Pausing | Phase::Paused | Phase::Resuming,
+            Phase::Starting
+            | Phase::Running
+            | Phase::Pausing
+            | Phase::Paused
+            | Phase::Hibernating
+            | Phase::Hibernated
+            | Phase::Resuming,
             Observed::Absent,
         ) => Phase::Failed(FailureReason::Vanished),
         (
             Phase::Starting | Phase::Running | Phase::Pausing | Phase::Resuming,
-            Observed::Paused | Observed::Stopped,
+            Observed::Paused,
+        ) if can.pause.is_some() => Phase::Paused,
+        (
+            Phase::Starting
+            | Phase::Running
+            | Phase::Pausing
+            | Phase::Paused
+            | Phase::Hibernating
+            | Phase::Resuming,
+            Observed::Stopped,
         ) => {
             if can.pause.is_some() {
-                Phase::Paused
+                Phase::Hibernated
             } else {
                 Phase::Failed(FailureReason::Vanished)
             }
@@ -77,8 +133,13 @@ pub const fn status(desired: Desired, phase: Phase, turn: Option<TurnState>) -> 
             SessionStatus::Deleted
         }
         (_, Phase::Failed(_), _) => SessionStatus::Failed,
-        (Desired::Running, Phase::Paused, Some(_)) => SessionStatus::Starting,
+        // On its way up, though it has not left where it was.
+        (Desired::Running, Phase::Paused | Phase::Hibernated | Phase::Archived, Some(_)) => {
+            SessionStatus::Starting
+        }
         (_, Phase::Pausing | Phase::Paused, _) => SessionStatus::Paused,
+        (_, Phase::Hibernating | Phase::Hibernated, _) => SessionStatus::Hibernated,
+        (_, Phase::Archiving | Phase::Archived, _) => SessionStatus::Archived,
         (_, Phase::Pending | Phase::Starting | Phase::Resuming, _) => SessionStatus::Starting,
         (_, Phase::Running, Some(TurnState::AwaitingInput)) => SessionStatus::AwaitingInput,
         (_, Phase::Running, Some(TurnState::Queued | TurnState::Running)) => SessionStatus::Working,
