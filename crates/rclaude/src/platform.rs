@@ -54,6 +54,7 @@ pub(crate) fn serve(
             llm: upstream(args, settings, emulator.as_ref())?,
             supervisor: vec![std::env::current_exe()?.into(), SUPERVISOR.into()],
             forge: args.forge.to_string(),
+            policy: rclaude_server::session::policy::Policy::default(),
         };
         let server = rclaude_server::run(options, stop.clone(), ready);
         let mut server = std::pin::pin!(server);

@@ -4,14 +4,15 @@
 //! session's actor makes it. *Sealed* it names layers that exist and never change.
 
 use rclaude_types::{
-    Checkpoint, CheckpointId, CheckpointKind, LayerId, RewindScope, SandboxId, SealMethod, Seq,
-    SessionId, Timestamp, TurnId,
+    Checkpoint, CheckpointId, CheckpointKind, Generation, LayerId, Phase, RewindScope, SandboxId,
+    SealMethod, Seq, SessionId, Timestamp, TurnId,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::{
     Conn, Result, StoreError, Tx,
     db::{Json, Row, label, queries},
+    sandbox::SandboxRow,
     session::SessionSettings,
 };
 
@@ -52,6 +53,10 @@ pub struct Position {
     pub stderr_offset: u64,
     /// What the session was made of.
     pub settings: SessionSettings,
+    /// The turns that had been taken back, by number.
+    pub undone: Vec<i64>,
+    /// How often its sandbox had changed its phase.
+    pub generation: Generation,
 }
 
 /// A checkpoint's row.
@@ -73,6 +78,21 @@ pub struct CheckpointRow {
     pub stack: Vec<LayerId>,
     /// Conversation and environment.
     pub position: Position,
+}
+
+impl CheckpointRow {
+    /// Whether it is the state of this sandbox still, because nothing can have run there since.
+    pub fn is_of(&self, sandbox: &SandboxRow) -> bool {
+        let at_rest = matches!(
+            sandbox.phase,
+            Phase::Paused | Phase::Hibernated | Phase::Archiving | Phase::Archived
+        );
+        // Leaving for the snapshot store changes the phase and no file.
+        let leaving = matches!(sandbox.phase, Phase::Archiving | Phase::Archived);
+        self.sandbox == sandbox.id
+            && at_rest
+            && (self.position.generation == sandbox.generation || leaving)
+    }
 }
 
 /// What a checkpoint is asked for with.

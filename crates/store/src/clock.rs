@@ -126,6 +126,11 @@ pub async fn beat(tx: &mut Tx, sessions: &[SessionId], at: Timestamp) -> Result<
     Ok(())
 }
 
+/// When the session was last known to be as its open span says; `None` if none is open.
+pub async fn last_beat(conn: &mut Conn, session: &SessionId) -> Result<Option<Timestamp>> {
+    conn.first(OPEN, [session.into()]).await?.map(|row| row.get("upto")).transpose()
+}
+
 /// The session now keeps so many bytes; from here on they are counted.
 pub async fn keeps(tx: &mut Tx, session: &SessionId, bytes: u64, at: Timestamp) -> Result<()> {
     let Some(open) = tx.first(OPEN, [session.into()]).await? else { return Ok(()) };

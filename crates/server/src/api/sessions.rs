@@ -186,19 +186,21 @@ pub(super) async fn delete(State(api): State<Api>, InSession(id): InSession) -> 
 
 /// Sets a session aside.
 ///
-/// Its processes end; files, conversation, queue and bill stay. Pausing twice is fine.
+/// Its processes stand still in memory, or end (`hibernate`), or leave the machine with all its
+/// files (`archive`); conversation, queue and bill stay. Pausing twice is fine.
 #[utoipa::path(
     post,
     path = "/v1/sessions/{session}/pause",
     operation_id = "pause_session",
     tag = "sessions",
+    request_body = Option<PauseSession>,
     responses((status = 200, description = "The session.", body = Session))
 )]
 pub(super) async fn pause(
     State(api): State<Api>,
     InSession(id): InSession,
 ) -> Result<Answer<Session>> {
-    Ok(Answer(api.sessions.pause(&id).await?))
+    Ok(Answer(api.sessions.pause(&id, PauseSession::default()).await?))
 }
 
 /// Brings a session back.

@@ -24,7 +24,8 @@ pub(crate) async fn run(engine: Arc<Engine>) {
             if let Err(error) = round(&engine).await {
                 tracing::warn!(error, "a sweep was not finished");
             }
-            tokio::time::sleep(PERIOD).await;
+            // Sooner when there is something to do: a machine that was replaced still works.
+            let _ = tokio::time::timeout(PERIOD, engine.sweep.notified()).await;
         }
     };
     cancel.run_until_cancelled(rounds).await;

@@ -10,6 +10,9 @@ ALTER TABLE session ADD COLUMN origin TEXT;
 -- The command that runs the setup script, once it was started.
 ALTER TABLE session ADD COLUMN setup_exec TEXT;
 
+-- It was taken back by a rewind.
+ALTER TABLE turn ADD COLUMN undone INTEGER NOT NULL DEFAULT 0;
+
 -- JSON: the sealed layers it started on, uppermost first.
 ALTER TABLE sandbox ADD COLUMN stack TEXT NOT NULL DEFAULT '[]';
 
