@@ -111,6 +111,7 @@ fn spec() -> SandboxSpec {
         resources: Resources::default(),
         bootstrap: Bootstrap { token: "token".to_owned() },
         layers: Vec::new(),
+        stack: Vec::new(),
         binds: Vec::new(),
         files: Vec::new(),
         allow_root: false,

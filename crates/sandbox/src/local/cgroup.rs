@@ -89,6 +89,11 @@ impl Hierarchies {
         })
     }
 
+    /// One place per hierarchy.
+    pub(super) fn places(&self) -> &[Place] {
+        &self.places
+    }
+
     /// Makes a sandbox's cgroups with its limits. Hierarchies that cannot be written are left
     /// out: the sandbox then has no limits there, which `doctor` reports.
     pub(super) fn make(&self, id: &SandboxId, resources: &Resources) -> io::Result<Placement> {
@@ -113,6 +118,9 @@ impl Hierarchies {
             limit(&place, resources)?;
             placement.0.push(place);
         }
+        // What an earlier life left frozen (whoever stopped it was killed before the last step)
+        // would hold up the next one in its first.
+        placement.thaw()?;
         Ok(placement)
     }
 
@@ -179,7 +187,7 @@ fn parse(mounts: &str, own: &str) -> Vec<Place> {
     places
 }
 
-fn make_dir(dir: &Path) -> io::Result<()> {
+pub(super) fn make_dir(dir: &Path) -> io::Result<()> {
     match fs::create_dir(dir) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         other => other,
@@ -334,7 +342,7 @@ impl Placement {
 }
 
 /// The number after `name` in a file of `name number` lines.
-fn field(text: &str, name: &str) -> u64 {
+pub(super) fn field(text: &str, name: &str) -> u64 {
     text.lines()
         .find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())
         .unwrap_or(0)

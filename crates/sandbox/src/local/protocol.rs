@@ -72,6 +72,7 @@ pub(super) enum FailureClass {
     Unsupported,
     Rejected,
     Exhausted,
+    Unavailable,
     Unexpected,
 }
 

@@ -8,7 +8,7 @@ use std::{
     os::{fd::AsRawFd as _, unix::fs::PermissionsExt as _},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -16,8 +16,10 @@ use rclaude_types::SandboxId;
 
 use super::{
     EMBEDDED_AGENTD,
+    cgroup::Hierarchies,
     client::Client,
     config::LocalConfig,
+    freeze::Held,
     layout::{AGENTD_SOCKET, EngineDir, SandboxDir},
     prepare::prepare,
     protocol::{Failure, FailureClass, Reply, Request, While as _},
@@ -37,12 +39,15 @@ pub struct LocalProvider {
 }
 
 #[derive(Debug)]
-struct Inner {
-    engine: EngineDir,
-    config: LocalConfig,
-    client: Client,
+pub(super) struct Inner {
+    pub(super) engine: EngineDir,
+    pub(super) config: LocalConfig,
+    pub(super) client: Client,
     agentd: PathBuf,
     host: Template,
+    /// The most a pause keeps: what was found out when the engine was opened.
+    pub(super) keeps: Kept,
+    pub(super) held: Held,
     /// One at a time for each sandbox: a create and a destroy of the same id must not mix.
     busy: Mutex<HashMap<SandboxId, Arc<Mutex<()>>>>,
 }
@@ -67,8 +72,12 @@ impl LocalProvider {
         .await
     }
 
+    pub(super) fn inner(&self) -> &Inner {
+        &self.inner
+    }
+
     /// Does blocking work for a call.
-    async fn run<T: Send + 'static>(
+    pub(super) async fn run<T: Send + 'static>(
         &self,
         operation: &'static str,
         work: impl FnOnce(&Inner) -> Result<T, Failure> + Send + 'static,
@@ -79,7 +88,7 @@ impl LocalProvider {
     }
 
     /// The same, for a call that changes a sandbox.
-    async fn change<T: Send + 'static>(
+    pub(super) async fn change<T: Send + 'static>(
         &self,
         operation: &'static str,
         id: SandboxId,
@@ -135,6 +144,10 @@ impl SandboxProvider for LocalProvider {
         const OPERATION: &str = "reach the sandbox's daemon";
         let id = known(sandbox, OPERATION)?;
         let reach = || async {
+            // The kernel would take the connection for a daemon that cannot answer it.
+            if self.inner.observe(&id)? == Observed::Paused {
+                return Err(io::Error::other("the sandbox is frozen; resume it first"));
+            }
             let directory = File::open(self.inner.engine.sandbox(&id).path())?;
             // The path of a socket may have no more than 107 bytes.
             let path = format!("/proc/self/fd/{}/{AGENTD_SOCKET}", directory.as_raw_fd());
@@ -178,31 +191,6 @@ impl SandboxProvider for LocalProvider {
 }
 
 #[async_trait]
-impl Pausing for LocalProvider {
-    fn keeps(&self) -> Kept {
-        Kept::Disk
-    }
-
-    async fn pause(&self, sandbox: &SandboxRef) -> Result<()> {
-        let id = known(sandbox, "pause the sandbox")?;
-        self.change("pause the sandbox", id, |inner, id| inner.stop(id, inner.config.stop_grace))
-            .await
-    }
-
-    async fn resume(&self, sandbox: &SandboxRef) -> Result<SandboxRef> {
-        let id = known(sandbox, "resume the sandbox")?;
-        self.change("resume the sandbox", id, |inner, id| {
-            if !inner.engine.sandbox(id).path().exists() {
-                return Err(Failure::new(FailureClass::Rejected, "there is no such sandbox"));
-            }
-            inner.client.ask(&Request::Start { id: id.clone() })?;
-            Ok(SandboxRef(id.to_string()))
-        })
-        .await
-    }
-}
-
-#[async_trait]
 impl Outbound for LocalProvider {
     async fn sockets(&self, sandbox: &SandboxRef) -> Result<OutboundSockets> {
         const OPERATION: &str = "take the sandbox's network";
@@ -231,7 +219,7 @@ impl Outbound for LocalProvider {
 }
 
 impl Inner {
-    fn open(mut config: LocalConfig) -> Result<Self, Failure> {
+    pub(super) fn open(mut config: LocalConfig) -> Result<Self, Failure> {
         let what = "make the engine's directory";
         fs::create_dir_all(&config.dir).during(what)?;
         config.dir = fs::canonicalize(&config.dir).during(what)?;
@@ -252,7 +240,11 @@ impl Inner {
             remove_tree(&entry.during("empty the trash")?.path()).during("empty the trash")?;
         }
         let client = Client::new(engine.clone(), config.clone());
-        Ok(Self { engine, config, client, agentd, host, busy: Mutex::default() })
+        // As the supervisor will find it, which makes the cgroups and is started by this process.
+        let freezer = Hierarchies::detect(engine.path()).freezer();
+        let keeps = if freezer.is_some() { Kept::Memory } else { Kept::Disk };
+        let (held, busy) = Default::default();
+        Ok(Self { engine, config, client, agentd, host, keeps, held, busy })
     }
 
     fn gate(&self, id: &SandboxId) -> Arc<Mutex<()>> {
@@ -295,34 +287,19 @@ impl Inner {
         Ok(SandboxRef(spec.id.to_string()))
     }
 
-    fn state(&self, id: &SandboxId) -> io::Result<Option<StoredState>> {
+    pub(super) fn state(&self, id: &SandboxId) -> io::Result<Option<StoredState>> {
         record::read(&self.engine.sandbox(id).state())
     }
 
-    fn observe(&self, id: &SandboxId) -> io::Result<Observed> {
+    pub(super) fn observe(&self, id: &SandboxId) -> io::Result<Observed> {
         if !self.engine.sandbox(id).path().exists() {
             return Ok(Observed::Absent);
         }
-        let alive = self.state(id)?.is_some_and(|state| state.process.is_alive());
-        Ok(if alive { Observed::Running } else { Observed::Stopped })
-    }
-
-    /// Ends a sandbox's processes, giving its daemon `grace` to do so in good order.
-    fn stop(&self, id: &SandboxId, grace: Duration) -> Result<(), Failure> {
-        let asked = Instant::now();
-        if !grace.is_zero() && self.client.ask_running(&Request::Terminate { id: id.clone() })? {
-            let alive = || {
-                self.observe(id)
-                    .during("read what is known of the sandbox")
-                    .map(|observed| observed == Observed::Running)
-            };
-            while asked.elapsed() < grace && alive()? {
-                std::thread::sleep(Duration::from_millis(2));
-            }
-        }
-        // Also when it has ended: the supervisor then takes note of it.
-        while self.client.ask_running(&Request::Kill { id: id.clone() })? {}
-        Ok(())
+        Ok(match self.alive(id)? {
+            Some(state) if self.held.is_paused(id, &state) => Observed::Paused,
+            Some(_) => Observed::Running,
+            None => Observed::Stopped,
+        })
     }
 
     fn destroy(&self, id: &SandboxId) -> Result<(), Failure> {
@@ -358,20 +335,25 @@ fn parse(sandbox: &SandboxRef) -> Option<SandboxId> {
     sandbox.0.parse().ok()
 }
 
-fn known(sandbox: &SandboxRef, operation: &'static str) -> Result<SandboxId> {
+pub(super) fn known(sandbox: &SandboxRef, operation: &'static str) -> Result<SandboxId> {
     parse(sandbox).ok_or_else(|| {
         failed(operation, Failure::new(FailureClass::Rejected, "there is no such sandbox"))
     })
 }
 
 fn failed(operation: &'static str, failure: Failure) -> ProviderError {
+    let mut source: Option<Arc<dyn std::error::Error + Send + Sync>> = None;
     let class = match failure.class {
         FailureClass::Unsupported => ErrorClass::Unsupported(failure.message),
         FailureClass::Rejected => ErrorClass::Rejected(failure.message),
         FailureClass::Exhausted => ErrorClass::Exhausted(failure.message),
+        FailureClass::Unavailable => {
+            source = Some(Arc::new(io::Error::other(failure.message)));
+            ErrorClass::Unavailable { retry_after: None }
+        }
         FailureClass::Unexpected => ErrorClass::Unexpected(failure.message),
     };
-    ProviderError { kind: ProviderKind::Local, operation, class, source: None }
+    ProviderError { kind: ProviderKind::Local, operation, class, source }
 }
 
 fn broken(operation: &'static str, error: tokio::task::JoinError) -> ProviderError {

@@ -230,3 +230,20 @@ pub(super) fn landlock_version() -> Option<i64> {
         unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, nothing, 0_usize, VERSION) };
     (version > 0).then_some(version)
 }
+
+/// Has the kernel move a part of a process's memory to swap, as far as it can.
+pub(super) fn page_out(process: &OwnedFd, range: std::ops::Range<usize>) -> io::Result<()> {
+    let part = libc::iovec { iov_base: range.start as *mut libc::c_void, iov_len: range.len() };
+    // SAFETY: changes where memory is kept, not what is in it; the address is the other process's
+    // and is not followed here.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_process_madvise,
+            process.as_raw_fd(),
+            &raw const part,
+            1_usize,
+            libc::MADV_PAGEOUT,
+            0_u32,
+        )
+    })
+}

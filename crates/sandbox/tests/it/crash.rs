@@ -71,7 +71,7 @@ async fn a_recycled_process_id_is_not_taken_for_the_sandbox() {
     let rig = Rig::new().await;
     let sandbox = rig.sandbox().await;
     let state = rig.path().join("sandboxes").join(&sandbox.0).join("state.json");
-    rig.provider.pause(&sandbox).await.unwrap();
+    rig.provider.stop(&sandbox).await.unwrap();
     let text = fs::read_to_string(&state).unwrap();
     let mut value: serde_json::Value = serde_json::from_str(&text).unwrap();
     value["process"]["pid"] = std::process::id().into();

@@ -70,7 +70,7 @@ async fn the_embedded_daemon_runs_processes_and_comes_back_after_a_pause() {
                 /opt/rclaude/agents/claude-code/hello";
     assert_eq!(run(&client, User::Agent, line).await, "1000\nCapEff:\t0000000000000000\nhello");
     assert_eq!(run(&client, User::Root, "id -u").await, "0");
-    provider.pause(&sandbox).await.unwrap();
+    provider.stop(&sandbox).await.unwrap();
     provider.resume(&sandbox).await.unwrap();
     let client = connect(&provider, &sandbox).await;
     assert_eq!(run(&client, User::Agent, "cat file").await, "kept");

@@ -39,15 +39,15 @@ async fn creating_twice_adopts_the_first() {
 }
 
 #[tokio::test]
-async fn pausing_ends_processes_and_keeps_files_and_their_owners() {
+async fn stopping_ends_processes_and_keeps_files_and_their_owners() {
     let rig = Rig::new().await;
     let sandbox = rig.sandbox().await;
     rig.sh(&sandbox, "echo mine > file; sleep 1000 >/dev/null 2>&1 &").await;
     rig.run(&sandbox, 0, &["sh", "-c", "echo roots > /var/lib/agentd/x"]).await;
-    rig.provider.pause(&sandbox).await.unwrap();
+    rig.provider.stop(&sandbox).await.unwrap();
     assert_eq!(rig.provider.inspect(&sandbox).await.unwrap(), Observed::Stopped);
     assert!(rig.provider.dial(&sandbox).await.is_err());
-    rig.provider.pause(&sandbox).await.unwrap();
+    rig.provider.stop(&sandbox).await.unwrap();
     assert_eq!(rig.provider.resume(&sandbox).await.unwrap(), sandbox);
     assert_eq!(rig.provider.resume(&sandbox).await.unwrap(), sandbox);
     let outcome = rig.sh(&sandbox, "cat file; stat -c %U:%G file; pgrep sleep").await;
@@ -129,7 +129,10 @@ async fn what_cannot_be_is_refused_with_a_reason() {
     rig.provider.destroy(&nobody).await.unwrap();
     assert!(rig.provider.resume(&nobody).await.is_err());
     let capabilities = Capabilities::of(&rig.provider);
-    assert_eq!(capabilities, Capabilities { pause: Some(Kept::Disk), outbound: true });
+    assert_eq!(
+        capabilities,
+        Capabilities { pause: Some(Kept::Memory), layers: None, outbound: true }
+    );
     rig.finish().await;
 }
 

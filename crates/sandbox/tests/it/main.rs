@@ -4,6 +4,7 @@ mod crash;
 mod daemon;
 mod doctor;
 mod escape;
+mod freeze;
 mod life;
 mod limits;
 mod network;

@@ -107,6 +107,33 @@ impl Rig {
         value["process"]["pid"].as_i64().unwrap().try_into().unwrap()
     }
 
+    /// Has the sandbox frozen by the host's cgroups of that version only, by making the engine
+    /// believe that it is in no others. `false` where they cannot freeze it.
+    pub(crate) fn freeze_by_version(&self, sandbox: &SandboxRef, version: u8) -> bool {
+        let path = self.path().join("sandboxes").join(&sandbox.0).join("state.json");
+        let mut state: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        let places = state["cgroups"].as_array_mut().unwrap();
+        let unified = |place: &Value| place["unified"].as_bool().unwrap();
+        let can_freeze = places.iter().any(|place| {
+            let split = place["controllers"].as_array().unwrap().contains(&"freezer".into());
+            if version == 2 { unified(place) } else { split }
+        });
+        let mut other = places.clone();
+        if version == 1 {
+            other.retain(|place| !unified(place));
+        } else {
+            for place in other.iter_mut().filter(|place| !unified(place)) {
+                let controllers = place["controllers"].as_array_mut().unwrap();
+                controllers.retain(|name| name != "freezer");
+            }
+        }
+        *places = other;
+        if can_freeze {
+            std::fs::write(&path, state.to_string()).unwrap();
+        }
+        can_freeze
+    }
+
     /// Tries a forbidden thing; the error number it met, or `ok`.
     pub(crate) async fn attempt(&self, sandbox: &SandboxRef, uid: u32, what: &str) -> String {
         let outcome = self.run(sandbox, uid, &["/proc/self/exe", "attempt", what]).await;
@@ -127,6 +154,7 @@ pub(crate) fn spec() -> SandboxSpec {
         resources: Resources { cpu_millis: 1000, memory_mib: 512, pids: 200 },
         bootstrap: Bootstrap { token: TOKEN.to_owned() },
         layers: Vec::new(),
+        stack: Vec::new(),
         binds: Vec::new(),
         files: Vec::new(),
         allow_root: true,

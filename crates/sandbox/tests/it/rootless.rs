@@ -5,7 +5,9 @@ use std::{
     process::Command,
 };
 
-use rclaude_sandbox::provider::{Observed, Outbound as _, Pausing as _, SandboxProvider as _};
+use rclaude_sandbox::provider::{
+    ErrorClass, Kept, Observed, Outbound as _, Pausing as _, SandboxProvider as _,
+};
 use tokio::io::AsyncWriteExt as _;
 
 use crate::rig::{Rig, kill, supervisor_of};
@@ -63,9 +65,13 @@ async fn a_user_without_privilege_gets_sandboxes_too() {
     let (mut connection, _) = sockets.tcp[0].accept().await.unwrap();
     connection.write_all(b"hi").await.unwrap();
     assert_eq!(dialled.await.unwrap().out, "hi");
+    // A user who may make no cgroups gets pauses that keep the disk, and is told so beforehand.
+    assert_eq!(rig.provider.keeps(), Kept::Disk);
+    let refused = rig.provider.freeze(&sandbox).await.unwrap_err();
+    assert!(matches!(refused.class, ErrorClass::Unsupported(_)), "{refused}");
     kill(supervisor_of(&rig.path())).await;
     assert_eq!(rig.provider.inspect(&sandbox).await.unwrap(), Observed::Running);
-    rig.provider.pause(&sandbox).await.unwrap();
+    rig.provider.stop(&sandbox).await.unwrap();
     rig.provider.resume(&sandbox).await.unwrap();
     assert_eq!(rig.sh(&sandbox, "cat file; mkdir -m 0 closed").await.out, "x");
     rig.provider.destroy(&sandbox).await.unwrap();

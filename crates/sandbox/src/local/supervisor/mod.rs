@@ -280,6 +280,8 @@ impl Supervisor {
                     return Ok(Reply::Done { running: false });
                 };
                 sandbox.signal(Signal::KILL).during("end the sandbox")?;
+                // In version 1, what is frozen does not even die.
+                sandbox.state.cgroups.thaw().during("end the sandbox")?;
                 let running = !sandbox.has_ended(KILL_WAIT);
                 if !running {
                     self.reap(&id);
@@ -359,6 +361,7 @@ impl Sandbox {
 
     fn kill_and_reap(&self) {
         if self.signal(Signal::KILL).is_ok() {
+            let _ = self.state.cgroups.thaw();
             self.reap();
         }
     }
