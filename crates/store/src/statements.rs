@@ -30,7 +30,10 @@ fn all() -> impl Iterator<Item = Sql> {
 /// Texts that look at every row of a table, and why they may.
 const SCANS: &[(&str, &str)] = &[
     ("rclaude_store::checkpoint::ALL_STACKS", "wants the layers of all checkpoints"),
-    ("rclaude_store::checkpoint::WANTED_LAYERS", "wants all that are wanted, by the index of those"),
+    (
+        "rclaude_store::checkpoint::WANTED_LAYERS",
+        "wants all that are wanted, by the index of those",
+    ),
     ("rclaude_store::checkpoint::UNSTORED", "wants the oldest of a few, by the index of those"),
     ("rclaude_store::checkpoint::ALL_LAYERS", "wants all layers"),
     ("rclaude_store::key::LIST", "wants all keys, of which there are few"),

@@ -114,12 +114,7 @@ pub async fn undone(conn: &mut Conn, session: &SessionId) -> Result<Vec<i64>> {
 
 /// Notes that the session went back to a state that knew the log up to `seq`, in which the turns
 /// `undone` had been taken back: those are, and all that began after it.
-pub async fn taken_back(
-    tx: &mut Tx,
-    session: &SessionId,
-    seq: Seq,
-    undone: &[i64],
-) -> Result<()> {
+pub async fn taken_back(tx: &mut Tx, session: &SessionId, seq: Seq, undone: &[i64]) -> Result<()> {
     tx.run(DO_AGAIN, [session.into()]).await?;
     for &number in undone {
         tx.run(UNDO, [session.into(), number.into()]).await?;

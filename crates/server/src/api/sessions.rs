@@ -193,14 +193,13 @@ pub(super) async fn delete(State(api): State<Api>, InSession(id): InSession) -> 
     path = "/v1/sessions/{session}/pause",
     operation_id = "pause_session",
     tag = "sessions",
-    request_body = Option<PauseSession>,
     responses((status = 200, description = "The session.", body = Session))
 )]
 pub(super) async fn pause(
     State(api): State<Api>,
     InSession(id): InSession,
 ) -> Result<Answer<Session>> {
-    Ok(Answer(api.sessions.pause(&id, PauseSession::default()).await?))
+    Ok(Answer(api.sessions.pause(&id, rclaude_types::PauseSession::default()).await?))
 }
 
 /// Brings a session back.

@@ -9,9 +9,7 @@ use std::{path::PathBuf, time::Duration};
 use rclaude_sandbox::provider::{Layering, Result as ProviderResult, SandboxRef, Sealed};
 use rclaude_store::{
     Result as StoreResult, Tx, agent as agent_rows,
-    checkpoint::{
-        self, CheckpointRow, NewCheckpoint, Position, SealedCheckpoint, Sequel,
-    },
+    checkpoint::{self, CheckpointRow, NewCheckpoint, Position, SealedCheckpoint, Sequel},
     clock, sandbox, session, turn,
 };
 use rclaude_types::{
@@ -182,7 +180,8 @@ impl Actor {
         let current = turn::current(&mut conn, &self.session.id).await?;
         let last = turn::last_begun(&mut conn, &self.session.id, 1).await?;
         let undone = turn::undone(&mut conn, &self.session.id).await?;
-        let before = checkpoint::latest_of_sandbox(&mut conn, &session.id, &self.sandbox.id).await?;
+        let before =
+            checkpoint::latest_of_sandbox(&mut conn, &session.id, &self.sandbox.id).await?;
         drop(conn);
         let reference = self.reference();
         let taken = seal(layering, &reference, &row.layer, since.as_ref()).await;
@@ -308,18 +307,17 @@ impl Actor {
             None => None,
         };
         let origin = match &self.session.origin {
-            Some(origin) if past.is_none() => checkpoint::get(&mut conn, &origin.checkpoint).await.ok(),
+            Some(origin) if past.is_none() => {
+                checkpoint::get(&mut conn, &origin.checkpoint).await.ok()
+            }
             _ => None,
         };
         drop(conn);
         // Without a checkpoint: how it began, which was another session's state or nothing.
         let (stack, conversation, seq, undone) = match (past, origin) {
-            (Some(past), _) => (
-                past.stack,
-                past.position.conversation,
-                past.checkpoint.seq,
-                past.position.undone,
-            ),
+            (Some(past), _) => {
+                (past.stack, past.position.conversation, past.checkpoint.seq, past.position.undone)
+            }
             (None, Some(origin)) => (origin.stack, origin.position.conversation, 0, Vec::new()),
             (None, None) => (Vec::new(), None, 0, Vec::new()),
         };

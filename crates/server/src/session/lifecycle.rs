@@ -103,10 +103,11 @@ pub const fn observe(phase: Phase, seen: Observed, can: Ladder) -> Phase {
             | Phase::Resuming,
             Observed::Absent,
         ) => Phase::Failed(FailureReason::Vanished),
-        (
-            Phase::Starting | Phase::Running | Phase::Pausing | Phase::Resuming,
-            Observed::Paused,
-        ) if can.pause.is_some() => Phase::Paused,
+        (Phase::Starting | Phase::Running | Phase::Pausing | Phase::Resuming, Observed::Paused)
+            if can.pause.is_some() =>
+        {
+            Phase::Paused
+        }
         (
             Phase::Starting
             | Phase::Running

@@ -8,7 +8,9 @@ use rclaude_store::{
     turn::{self, TurnRow},
     usage,
 };
-use rclaude_types::{CheckpointKind, EventBody, MicroUsd, Timestamp, TokenUsage, TurnId, TurnOutcome};
+use rclaude_types::{
+    CheckpointKind, EventBody, MicroUsd, Timestamp, TokenUsage, TurnId, TurnOutcome,
+};
 
 use super::{
     actor::{Actor, INSPECTION, Next, TickError},

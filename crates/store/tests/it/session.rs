@@ -85,8 +85,10 @@ async fn a_name_is_taken_until_the_deletion_is_asked_for() {
     assert!(matches!(error, StoreError::NameTaken { ref name } if name == "fix"), "{error:?}");
 
     let gone = id.clone();
-    home.write(async move |tx| session::set_desired(tx, &gone, Desired::Deleted, None, at(1)).await)
-        .await;
+    home.write(async move |tx| {
+        session::set_desired(tx, &gone, Desired::Deleted, None, at(1)).await
+    })
+    .await;
     let made = home.write(async move |tx| session::insert(tx, &third).await).await;
     let mut conn = home.store.read().await.unwrap();
     assert_eq!(session::find_by_reference(&mut conn, "fix").await.unwrap().id, made.id);
@@ -108,8 +110,10 @@ async fn pages_go_from_new_to_old_and_hold_to_labels() {
         home.write(async move |tx| session::insert(tx, &new).await).await;
     }
     let gone = ids[24].clone();
-    home.write(async move |tx| session::set_desired(tx, &gone, Desired::Deleted, None, at(1)).await)
-        .await;
+    home.write(async move |tx| {
+        session::set_desired(tx, &gone, Desired::Deleted, None, at(1)).await
+    })
+    .await;
 
     let label = |key: &str, value: &str| (key.to_owned(), value.to_owned());
     let both = vec![label("parity", "even"), label("third", "true")];
@@ -183,8 +187,9 @@ async fn a_deletion_cannot_be_taken_back() {
         [(Desired::Paused, 2), (Desired::Paused, 2), (Desired::Deleted, 3), (Desired::Deleted, 3)]
     {
         let id = id.clone();
-        let row =
-            home.write(async move |tx| session::set_desired(tx, &id, desired, None, at(1)).await).await;
+        let row = home
+            .write(async move |tx| session::set_desired(tx, &id, desired, None, at(1)).await)
+            .await;
         assert_eq!((row.desired, row.generation), (desired, Generation(generation)));
     }
     let error = home

@@ -36,8 +36,7 @@ impl SessionManager {
         request: CreateCheckpoint,
         once: Option<Idempotency>,
     ) -> Result<Checkpoint> {
-        let row =
-            self.seal(id, CheckpointKind::Manual, request.note, None, once).await?;
+        let row = self.seal(id, CheckpointKind::Manual, request.note, None, once).await?;
         Ok(row.checkpoint)
     }
 
@@ -167,9 +166,7 @@ impl SessionManager {
         let mut conn = self.engine.store.read().await.map_err(from_store)?;
         let row = checkpoint::get(&mut conn, checkpoint).await;
         match row {
-            Ok(row)
-                if row.checkpoint.session == *id && row.state == CheckpointState::Sealed =>
-            {
+            Ok(row) if row.checkpoint.session == *id && row.state == CheckpointState::Sealed => {
                 Ok(row)
             }
             Ok(_) | Err(StoreError::NotFound { .. }) => Err(Problem::new(
@@ -329,10 +326,8 @@ impl Child<'_> {
         if let Some(model) = &request.model {
             settings.model = Some(model.clone());
         }
-        let origin = Some(Origin {
-            session: row.id.clone(),
-            checkpoint: base.checkpoint.id.clone(),
-        });
+        let origin =
+            Some(Origin { session: row.id.clone(), checkpoint: base.checkpoint.id.clone() });
         let new = NewSession {
             id: id.clone(),
             name: name.clone(),

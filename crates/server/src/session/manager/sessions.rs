@@ -306,8 +306,11 @@ async fn insert(
     let prompt = request.prompt.clone();
     let settings = SessionSettings { life_since: Some(now), ..SessionSettings::from(request) };
     let origin = None;
-    session::insert(tx, &NewSession { id: id.clone(), name: name.clone(), settings, origin, at: now })
-        .await?;
+    session::insert(
+        tx,
+        &NewSession { id: id.clone(), name: name.clone(), settings, origin, at: now },
+    )
+    .await?;
     log.push(None, EventBody::SessionCreated { name, origin: None });
     if let Some(checkout) = &checkout {
         session::set_checkout(tx, &id, &checkout_row(checkout), now).await?;
