@@ -177,10 +177,14 @@ queries! {
                    AND state = 'sealed' AND seq < $2 ORDER BY seq DESC, id DESC LIMIT 1");
     UNSTORED = concat!("SELECT ", columns!(), " FROM checkpoint WHERE state = 'sealed' \
                 AND stored = 0 ORDER BY id LIMIT $1");
-    ALL_STACKS = "SELECT stack FROM checkpoint WHERE state = 'sealed'";
+    ALL_STACKS = "SELECT session, stored, stack FROM checkpoint WHERE state = 'sealed'";
+    AUTOMATIC = concat!("SELECT ", columns!(), " FROM checkpoint WHERE session = $1 \
+                 AND state = 'sealed' AND kind NOT IN ('manual', 'rewind', 'origin') \
+                 ORDER BY id DESC LIMIT -1 OFFSET $2");
+    REMOVE_OF_SESSION = "DELETE FROM checkpoint WHERE session = $1";
     WANTED_LAYERS = "SELECT layer FROM checkpoint WHERE state = 'wanted'";
     SET_STORED = "UPDATE checkpoint SET stored = 1 WHERE id = $1";
-    SET_STACK = "UPDATE checkpoint SET stack = $2 WHERE id = $1";
+    SET_STACK = "UPDATE checkpoint SET stack = $2, stored = 0 WHERE id = $1";
     REMOVE = "DELETE FROM checkpoint WHERE id = $1";
     PUT_LAYER = "INSERT INTO layer (id, snapshot, digest, bytes, created_at) \
                  VALUES ($1, $2, $3, $4, $5) ON CONFLICT (id) DO UPDATE SET \
@@ -317,18 +321,58 @@ pub async fn unstored(conn: &mut Conn, limit: u32) -> Result<Vec<CheckpointRow>>
     conn.all(UNSTORED, [i64::from(limit).into()]).await?.iter().map(read).collect()
 }
 
-/// The layers that checkpoints stand on or are about to be.
-pub async fn layers_in_use(conn: &mut Conn) -> Result<Vec<LayerId>> {
-    let mut layers = Vec::new();
-    for row in conn.all(ALL_STACKS, []).await? {
-        layers.extend(row.get::<Json<Vec<LayerId>>>("stack")?.0);
-    }
-    for row in conn.all(WANTED_LAYERS, []).await? {
-        layers.push(row.get("layer")?);
-    }
-    layers.sort();
-    layers.dedup();
-    Ok(layers)
+/// What a checkpoint keeps from being swept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stack {
+    /// Whose it is.
+    pub session: SessionId,
+    /// The snapshot store holds all of it.
+    pub stored: bool,
+    /// Its layers.
+    pub layers: Vec<LayerId>,
+}
+
+/// The layers of all checkpoints.
+pub async fn stacks(conn: &mut Conn) -> Result<Vec<Stack>> {
+    let rows = conn.all(ALL_STACKS, []).await?;
+    let read = |row: &Row| {
+        Ok(Stack {
+            session: row.get("session")?,
+            stored: row.get("stored")?,
+            layers: row.get::<Json<_>>("stack")?.0,
+        })
+    };
+    rows.iter().map(read).collect()
+}
+
+/// The layers that are about to be.
+pub async fn wanted_layers(conn: &mut Conn) -> Result<Vec<LayerId>> {
+    conn.all(WANTED_LAYERS, []).await?.iter().map(|row| row.get("layer")).collect()
+}
+
+/// A session's automatic ones but for the newest `keep`, newest first.
+pub async fn surplus(
+    conn: &mut Conn,
+    session: &SessionId,
+    keep: u32,
+) -> Result<Vec<CheckpointRow>> {
+    let values = [session.into(), i64::from(keep).into()];
+    conn.all(AUTOMATIC, values).await?.iter().map(read).collect()
+}
+
+/// Adds a sealed one that was never wanted: the state a session begins with.
+pub async fn insert_sealed(
+    tx: &mut Tx,
+    new: &NewCheckpoint,
+    sealed: &SealedCheckpoint,
+) -> Result<CheckpointRow> {
+    want(tx, new).await?;
+    seal(tx, &new.id, sealed).await
+}
+
+/// Forgets all of a session's; their layers are the sweep's.
+pub async fn remove_all(tx: &mut Tx, session: &SessionId) -> Result<()> {
+    tx.run(REMOVE_OF_SESSION, [session.into()]).await.map(drop)
 }
 
 /// Notes that the snapshot store holds all of it.

@@ -98,7 +98,8 @@ queries! {
                     OR EXISTS (SELECT 1 FROM session \
                                WHERE session.id = sandbox.session AND session.desired = 'deleted')) \
                   ORDER BY id");
-    EXISTING_STACKS = "SELECT stack FROM sandbox WHERE phase <> 'destroyed'";
+    EXISTING_STACKS = "SELECT stack FROM sandbox WHERE phase <> 'destroyed' \
+                       AND phase <> 'archived'";
     SET_PHASE = "UPDATE sandbox SET phase = $3, provider_ref = coalesce($4, provider_ref), \
                  generation = generation + 1, updated_at = $5 WHERE id = $1 AND generation = $2";
 }
@@ -156,7 +157,7 @@ pub async fn to_destroy(conn: &mut Conn) -> Result<Vec<SandboxRow>> {
     conn.all(TO_DESTROY, []).await?.iter().map(read).collect()
 }
 
-/// The layers that sandboxes which may exist started on.
+/// The layers that sandboxes which have a disk started on.
 pub async fn layers_in_use(conn: &mut Conn) -> Result<Vec<LayerId>> {
     let mut layers = Vec::new();
     for row in conn.all(EXISTING_STACKS, []).await? {

@@ -19,7 +19,7 @@
 use std::{sync::Arc, time::Duration};
 
 use rclaude_store::{
-    StoreError, sandbox,
+    StoreError, checkpoint, sandbox,
     sandbox::SandboxRow,
     session::{self, SessionRow},
 };
@@ -300,7 +300,13 @@ impl Actor {
     /// The sandbox of a deleted session is gone: so is the session.
     async fn bury_session(&mut self) -> Result<Next, TickError> {
         let (id, now) = (self.session.id.clone(), self.engine.now());
-        self.engine.store.write(async move |tx| session::mark_deleted(tx, &id, now).await).await?;
+        self.engine
+            .store
+            .write(async move |tx| {
+                checkpoint::remove_all(tx, &id).await?;
+                session::mark_deleted(tx, &id, now).await
+            })
+            .await?;
         Ok(Next::Done)
     }
 }

@@ -306,21 +306,12 @@ impl Actor {
             Some(to) => Some(checkpoint::get(&mut conn, to).await?),
             None => None,
         };
-        let origin = match &self.session.origin {
-            Some(origin) if past.is_none() => {
-                checkpoint::get(&mut conn, &origin.checkpoint).await.ok()
-            }
-            _ => None,
-        };
         drop(conn);
-        // Without a checkpoint: how it began, which was another session's state or nothing.
-        let (stack, conversation, seq, undone) = match (past, origin) {
-            (Some(past), _) => {
-                (past.stack, past.position.conversation, past.checkpoint.seq, past.position.undone)
-            }
-            (None, Some(origin)) => (origin.stack, origin.position.conversation, 0, Vec::new()),
-            (None, None) => (Vec::new(), None, 0, Vec::new()),
-        };
+        // Without a checkpoint: how it began. What began with a state has that as its first one.
+        let (stack, conversation, seq, undone) = past.map_or_else(Default::default, |past| {
+            let Position { conversation, undone, .. } = past.position;
+            (past.stack, conversation, past.checkpoint.seq, undone)
+        });
         for stack in [&stack, &present.stack] {
             if let Err(why) = self.engine.snapshots.fetch(stack).await {
                 return Ok(Err(why));

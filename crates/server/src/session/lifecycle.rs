@@ -150,12 +150,15 @@ pub const fn status(desired: Desired, phase: Phase, turn: Option<TurnState>) -> 
 
 #[cfg(test)]
 mod tests {
-    use rclaude_sandbox::provider::Kept;
-
     use super::*;
 
-    const PHASES: [Phase; 11] = Phase::ALL;
-    const DESIRED: [Desired; 3] = [Desired::Running, Desired::Paused, Desired::Deleted];
+    const DESIRED: [Desired; 5] = [
+        Desired::Running,
+        Desired::Paused,
+        Desired::Hibernated,
+        Desired::Archived,
+        Desired::Deleted,
+    ];
     const SEEN: [Observed; 5] = [
         Observed::Starting,
         Observed::Running,
@@ -163,15 +166,21 @@ mod tests {
         Observed::Stopped,
         Observed::Absent,
     ];
-    const CAN_PAUSE: Capabilities = Capabilities { pause: Some(Kept::Disk), outbound: true };
-    const CANNOT_PAUSE: Capabilities = Capabilities { pause: None, outbound: false };
+    const WHOLE: Ladder = Ladder { pause: Some(Kept::Memory), archive: true };
+    const WITHOUT_FREEZER: Ladder = Ladder { pause: Some(Kept::Disk), archive: true };
+    const WITHOUT_STORE: Ladder = Ladder { pause: Some(Kept::Memory), archive: false };
+    const NONE: Ladder = Ladder { pause: None, archive: false };
+    const LADDERS: [Ladder; 4] = [WHOLE, WITHOUT_FREEZER, WITHOUT_STORE, NONE];
 
     /// The phases a step passes through when it succeeds, as the actor writes them.
     fn perform(phase: Phase, step: Step) -> Vec<Phase> {
         let path: &[Phase] = match step {
             Step::Create => &[Phase::Starting],
             Step::Connect => &[Phase::Running],
-            Step::Pause => &[Phase::Pausing, Phase::Paused],
+            Step::Freeze => &[Phase::Pausing, Phase::Paused],
+            Step::Hibernate => &[Phase::Hibernating, Phase::Hibernated],
+            Step::Archive => &[Phase::Archiving],
+            Step::Clear => &[Phase::Archived],
             Step::Resume => &[Phase::Resuming, Phase::Running],
             Step::Destroy => &[Phase::Destroying, Phase::Destroyed],
             Step::Reincarnate => &[Phase::Pending],
@@ -180,7 +189,7 @@ mod tests {
         path.iter().copied().filter(|p| *p != phase).collect()
     }
 
-    fn settle(desired: Desired, mut phase: Phase, can: Capabilities) -> (Phase, usize) {
+    fn settle(desired: Desired, mut phase: Phase, can: Ladder) -> (Phase, usize) {
         for steps in 0..8 {
             let step = next_step(desired, phase, can);
             if step == Step::Settled {
@@ -198,54 +207,112 @@ mod tests {
         panic!("{desired:?} from {phase:?} never settles");
     }
 
+    /// How deep a session in this phase is set aside.
+    fn depth(phase: Phase) -> Option<u8> {
+        match phase {
+            Phase::Running => Some(0),
+            Phase::Paused => Some(1),
+            Phase::Hibernated => Some(2),
+            Phase::Archived => Some(3),
+            _ => None,
+        }
+    }
+
     #[test]
-    fn every_start_settles_where_it_was_asked_to() {
-        for desired in DESIRED {
-            for start in PHASES {
-                let (end, steps) = settle(desired, start, CAN_PAUSE);
-                assert!(steps <= 3, "{desired:?} from {start:?} took {steps} steps");
-                match (desired, start) {
-                    (_, Phase::Destroyed | Phase::Destroying) | (Desired::Deleted, _) => {
-                        assert_eq!(end, Phase::Destroyed);
-                    }
-                    (Desired::Paused, Phase::Failed(_))
-                    | (_, Phase::Failed(FailureReason::Rejected)) => assert_eq!(end, start),
-                    (Desired::Running, _) => assert_eq!(end, Phase::Running),
-                    (Desired::Paused, _) => assert_eq!(end, Phase::Paused),
+    fn every_start_settles_on_the_wanted_rung_or_the_deeper_one_it_is_on() {
+        for (desired, start) in DESIRED.into_iter().flat_map(|d| Phase::ALL.map(|p| (d, p))) {
+            let (end, steps) = settle(desired, start, WHOLE);
+            assert!(steps <= 5, "{desired:?} from {start:?} took {steps} steps");
+            let wanted = match desired {
+                Desired::Running => 0,
+                Desired::Paused => 1,
+                Desired::Hibernated => 2,
+                Desired::Archived => 3,
+                Desired::Deleted => {
+                    assert_eq!(end, Phase::Destroyed, "from {start:?}");
+                    continue;
+                }
+            };
+            match start {
+                Phase::Destroyed | Phase::Destroying => assert_eq!(end, Phase::Destroyed),
+                Phase::Failed(reason) => {
+                    let revived = desired == Desired::Running && reason.is_worth_another();
+                    assert_eq!(end, if revived { Phase::Running } else { start });
+                }
+                _ if wanted == 0 => assert_eq!(end, Phase::Running, "from {start:?}"),
+                _ => {
+                    let end = depth(end).expect("one of the ladder's rungs");
+                    assert!(end >= wanted, "{desired:?} from {start:?} ended at {end}");
+                    let deeper = matches!(
+                        start,
+                        Phase::Hibernating | Phase::Hibernated | Phase::Archiving | Phase::Archived
+                    );
+                    assert!(end == wanted || deeper, "{desired:?} from {start:?} went too deep");
                 }
             }
         }
     }
 
     #[test]
-    fn without_pause_a_wish_to_pause_leaves_it_running() {
-        let (end, _) = settle(Desired::Paused, Phase::Pending, CANNOT_PAUSE);
-        assert_eq!(end, Phase::Running);
-    }
-
-    #[test]
-    fn a_sandbox_stopped_behind_our_back_is_resumed_or_replaced() {
-        for phase in [Phase::Running, Phase::Starting, Phase::Resuming] {
-            let resumable = observe(phase, Observed::Stopped, CAN_PAUSE);
-            assert_eq!(next_step(Desired::Running, resumable, CAN_PAUSE), Step::Resume);
-            let lost = observe(phase, Observed::Stopped, CANNOT_PAUSE);
-            assert_eq!(next_step(Desired::Running, lost, CANNOT_PAUSE), Step::Reincarnate);
+    fn a_rung_that_the_host_does_not_have_gives_way_to_the_nearest_it_has() {
+        let end = |desired, can| settle(desired, Phase::Running, can).0;
+        assert_eq!(end(Desired::Paused, WITHOUT_FREEZER), Phase::Hibernated);
+        assert_eq!(end(Desired::Archived, WITHOUT_FREEZER), Phase::Archived);
+        assert_eq!(end(Desired::Archived, WITHOUT_STORE), Phase::Hibernated);
+        for desired in [Desired::Paused, Desired::Hibernated, Desired::Archived] {
+            assert_eq!(end(desired, NONE), Phase::Running);
         }
     }
 
     #[test]
-    fn what_is_observed_is_a_move_the_table_allows() {
-        for phase in PHASES {
-            for seen in SEEN {
-                let next = observe(phase, seen, CAN_PAUSE);
-                assert!(next == phase || phase.can_become(next), "{phase:?} saw {seen:?}");
+    fn every_step_on_every_host_is_a_move_the_table_allows() {
+        for can in LADDERS {
+            for (desired, start) in DESIRED.into_iter().flat_map(|d| Phase::ALL.map(|p| (d, p))) {
+                settle(desired, start, can);
             }
         }
     }
 
     #[test]
+    fn a_sandbox_stopped_behind_our_back_is_resumed_or_replaced() {
+        for phase in [Phase::Running, Phase::Starting, Phase::Resuming, Phase::Paused] {
+            let resumable = observe(phase, Observed::Stopped, WHOLE);
+            assert_eq!(next_step(Desired::Running, resumable, WHOLE), Step::Resume);
+            let lost = observe(phase, Observed::Stopped, NONE);
+            assert_eq!(next_step(Desired::Running, lost, NONE), Step::Reincarnate);
+        }
+    }
+
+    #[test]
+    fn a_crash_while_a_state_was_kept_leaves_a_frozen_sandbox_that_goes_on() {
+        let found = observe(Phase::Running, Observed::Paused, WHOLE);
+        assert_eq!(next_step(Desired::Running, found, WHOLE), Step::Resume);
+    }
+
+    #[test]
+    fn what_is_observed_is_a_move_the_table_allows() {
+        for can in LADDERS {
+            for phase in Phase::ALL {
+                for seen in SEEN {
+                    let next = observe(phase, seen, can);
+                    assert!(next == phase || phase.can_become(next), "{phase:?} saw {seen:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_disk_in_the_snapshot_store_is_not_missed() {
+        for phase in [Phase::Archiving, Phase::Archived] {
+            assert_eq!(observe(phase, Observed::Absent, WHOLE), phase);
+        }
+    }
+
+    #[test]
     fn a_session_woken_by_a_prompt_shows_that_it_starts() {
-        let woken = status(Desired::Running, Phase::Paused, Some(TurnState::Queued));
-        assert_eq!(woken, SessionStatus::Starting);
+        for rung in [Phase::Paused, Phase::Hibernated, Phase::Archived] {
+            let woken = status(Desired::Running, rung, Some(TurnState::Queued));
+            assert_eq!(woken, SessionStatus::Starting);
+        }
     }
 }

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use rclaude_store::{
     StoreError, Tx,
-    checkpoint::{self, CheckpointRow, CheckpointState, NewCheckpoint, Sequel},
+    checkpoint::{
+        self, CheckpointRow, CheckpointState, NewCheckpoint, Position, SealedCheckpoint, Sequel,
+    },
     event, sandbox,
     session::{self, Checkout as CheckoutRow, NewSession, SessionRow},
     turn,
@@ -345,7 +347,8 @@ impl Child<'_> {
             session::set_checkout(tx, id, &checkout, now).await?;
         }
         session::set_agent_session(tx, id, base.position.conversation.as_deref(), now).await?;
-        sandbox::insert(tx, &new_sandbox(id, provider, base.stack.clone(), now)).await?;
+        let first = new_sandbox(id, provider, base.stack.clone(), now);
+        sandbox::insert(tx, &first).await?;
         let mut log = NewEvents::default();
         log.push(None, EventBody::SessionCreated { name, origin });
         if let Some(prompt) = &request.prompt {
@@ -361,6 +364,26 @@ impl Child<'_> {
             let text = prompt.text.clone();
             log.push(Some(turn.id), EventBody::TurnQueued { text, steer: false });
         }
-        event::append(tx, id, now, log.entries()).await.map(drop)
+        let (seq, _) = event::append(tx, id, now, log.entries()).await?;
+        let new = NewCheckpoint {
+            id: CheckpointId::generate(),
+            session: id.clone(),
+            kind: CheckpointKind::Origin,
+            note: None,
+            sequel: None,
+            layer: LayerId::generate(),
+            at: now,
+        };
+        let sealed = SealedCheckpoint {
+            seq,
+            turn: None,
+            sandbox: first.id,
+            stack: base.stack.clone(),
+            position: Position { undone: Vec::new(), ..base.position.clone() },
+            method: base.checkpoint.method,
+            bytes: 0,
+            frozen_micros: 0,
+        };
+        checkpoint::insert_sealed(tx, &new, &sealed).await.map(drop)
     }
 }

@@ -1,6 +1,8 @@
-//! Housekeeping that belongs to no session's actor: sandboxes that were replaced, checkouts and
-//! idempotency keys that nobody needs any more. Idempotent and without input; a failure is tried
+//! Housekeeping that belongs to no session's actor: sandboxes that were replaced, layers, checkouts
+//! and idempotency keys that nobody needs any more. Idempotent and without input; a failure is tried
 //! again with the next round.
+
+mod layers;
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
@@ -60,6 +62,8 @@ async fn round(engine: &Engine) -> Result<(), String> {
     let fresh = i64::try_from(FRESH.as_micros()).unwrap_or(i64::MAX);
     let unused_since = Timestamp::from_micros(now.as_micros() - fresh);
     engine.repos.prune(&in_use, unused_since).await.map_err(|error| error.to_string())?;
+
+    layers::round(engine, &live).await?;
 
     // One that this database does not know may hold somebody's work (an older backup was put
     // back, say): it is named, never removed.
