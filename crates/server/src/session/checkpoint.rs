@@ -325,7 +325,7 @@ impl Actor {
             Ok([vec![layer], files].concat())
         };
         let now = present.position.conversation.clone();
-        let (stack, conversation, taken_back) = match scope {
+        let (stack, conversation, turns) = match scope {
             RewindScope::All => (Ok(stack), conversation, Some((seq, undone))),
             RewindScope::Files => (graft(stack, &present.stack).await, now, None),
             RewindScope::Conversation => {
@@ -334,7 +334,7 @@ impl Actor {
             }
         };
         Ok(match stack {
-            Ok(stack) => Ok(Back { to, stack, conversation, taken_back }),
+            Ok(stack) => Ok(Back { to, stack, conversation, turns }),
             Err(error) => Err(chain(&error)),
         })
     }
@@ -369,7 +369,7 @@ struct Back {
     stack: Vec<LayerId>,
     conversation: Option<String>,
     /// Where the log stood and which turns had been taken back, if the conversation goes back.
-    taken_back: Option<(i64, Vec<i64>)>,
+    turns: Option<(i64, Vec<i64>)>,
 }
 
 impl Back {
@@ -382,7 +382,7 @@ impl Back {
         if let Some(link) = agent_rows::get(tx, session).await? {
             agent_rows::end(tx, session, &link.exec).await?;
         }
-        if let Some((seq, undone)) = &self.taken_back {
+        if let Some((seq, undone)) = &self.turns {
             turn::taken_back(tx, session, *seq, undone).await?;
         }
         session::set_agent_session(tx, session, self.conversation.as_deref(), now).await

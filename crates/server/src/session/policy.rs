@@ -55,13 +55,23 @@ pub struct Pressure {
     pub disk: bool,
 }
 
+/// What a session's agent does.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum AgentWork {
+    /// Nothing.
+    #[default]
+    None,
+    /// It waits for an answer.
+    Asking,
+    /// It works, or a prompt waits for it.
+    Working,
+}
+
 /// What a session is doing that keeps it awake.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Business {
-    /// The agent works, or a prompt waits for it.
-    pub working: bool,
-    /// The agent waits for an answer.
-    pub asking: bool,
+    /// Its agent.
+    pub agent: AgentWork,
     /// A command runs.
     pub commands: bool,
     /// Somebody watches.
@@ -95,10 +105,10 @@ impl Policy {
     ) -> Option<Change> {
         let kept_alive =
             own.keep_alive_seconds.is_some_and(|s| since_set < Duration::from_secs(s.into()));
-        let busy = if own.freeze_busy {
-            business.working && !business.asking
-        } else {
-            business.working || business.asking || business.commands
+        let busy = match business.agent {
+            AgentWork::Working => true,
+            AgentWork::Asking => !own.freeze_busy,
+            AgentWork::None => business.commands && !own.freeze_busy,
         };
         let long = self.idle(own).is_some_and(|limit| idle >= limit);
         (long && !busy && !business.viewers && !kept_alive).then_some((Desired::Paused, "idle"))
@@ -151,8 +161,8 @@ mod tests {
         assert_eq!(running(&own, Business::default(), 4 * MINUTE), None);
         assert_eq!(running(&own, Business::default(), 5 * MINUTE), Some((Desired::Paused, "idle")));
         for business in [
-            Business { working: true, ..Business::default() },
-            Business { asking: true, ..Business::default() },
+            Business { agent: AgentWork::Working, ..Business::default() },
+            Business { agent: AgentWork::Asking, ..Business::default() },
             Business { commands: true, ..Business::default() },
             Business { viewers: true, ..Business::default() },
         ] {
@@ -164,8 +174,8 @@ mod tests {
     fn a_session_told_so_freezes_with_a_command_or_a_question_but_never_at_work() {
         let own = LifePolicy { freeze_busy: true, ..LifePolicy::default() };
         let commands = Business { commands: true, ..Business::default() };
-        let asking = Business { asking: true, working: true, ..Business::default() };
-        let working = Business { working: true, ..Business::default() };
+        let asking = Business { agent: AgentWork::Asking, ..Business::default() };
+        let working = Business { agent: AgentWork::Working, ..Business::default() };
         assert!(running(&own, commands, 5 * MINUTE).is_some());
         assert!(running(&own, asking, 5 * MINUTE).is_some());
         assert!(running(&own, working, 5 * MINUTE).is_none());

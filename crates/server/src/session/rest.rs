@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::{
     actor::{Actor, INSPECTION, Next, TickError},
-    policy::{self, Business, Change, Pressure},
+    policy::{self, AgentWork, Business, Change, Pressure},
 };
 use crate::{chain::chain, host};
 
@@ -89,14 +89,13 @@ impl Actor {
         let open = turn::open(&mut conn, &self.session.id).await?;
         let commands = !exec::list_running(&mut conn, &self.sandbox.id).await?.is_empty();
         drop(conn);
-        let state = open.map(|row| row.turn.state);
-        let business = Business {
-            working: state.is_some(),
-            asking: state == Some(TurnState::AwaitingInput),
-            commands,
-            viewers: self.handle.is_watched(),
+        let agent = match open.map(|row| row.turn.state) {
+            None => AgentWork::None,
+            Some(TurnState::AwaitingInput) => AgentWork::Asking,
+            Some(_) => AgentWork::Working,
         };
-        let at_work = business.working && !business.asking;
+        let business = Business { agent, commands, viewers: self.handle.is_watched() };
+        let at_work = agent == AgentWork::Working;
         self.mind_interval(at_work || commands).await?;
         if at_work {
             self.handle.active();

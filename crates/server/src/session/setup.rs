@@ -96,7 +96,10 @@ impl Actor {
             .commit(&self.session.id, async move |tx, log| {
                 session::update_settings(tx, &id, generation, &name, &settings, now).await?;
                 if code != Some(0) {
-                    let how = code.map_or("was killed".to_owned(), |code| format!("exited {code}"));
+                    let how = match code {
+                        Some(code) => format!("exited with code {code}"),
+                        None => "was killed".to_owned(),
+                    };
                     let text = format!("the setup script {how}; `rclaude logs` has its output");
                     log.notice(None, NoticeLevel::Warning, "setup_failed", text);
                 }

@@ -6,14 +6,17 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use rclaude_sandbox::provider::Layering;
 use rclaude_store::{checkpoint, sandbox, session::SessionRow};
-use rclaude_types::{LayerId, Phase, SessionId};
+use rclaude_types::{LayerId, Phase, SessionId, Timestamp};
 
-use crate::{chain::chain, session::engine::Engine};
+use crate::{
+    chain::chain,
+    session::{engine::Engine, policy::elapsed},
+};
 
 /// A layer this young may belong to a checkpoint that is being made.
 const FRESH: Duration = Duration::from_mins(10);
@@ -27,10 +30,12 @@ pub(super) async fn round(engine: &Engine, live: &[SessionRow]) -> Result<(), St
         thin_out(engine, &row.id).await?;
         flatten(engine, layering, &row.id).await?;
     }
-    let needed = needed(engine, live).await?;
+    let (needed, now) = (needed(engine, live).await?, engine.now());
     let there = layering.layers(false).await.map_err(|error| chain(&error))?;
     for (layer, _) in there {
-        if !needed.contains(&layer) && age(&layer).is_none_or(|age| age >= FRESH) {
+        if !needed.contains(&layer)
+            && made_at(&layer).is_none_or(|made| elapsed(made, now) >= FRESH)
+        {
             layering.remove_layer(&layer).await.map_err(|error| chain(&error))?;
         }
     }
@@ -102,23 +107,25 @@ async fn flatten(
     write.await.map_err(store)
 }
 
-/// How long ago a layer's id was made; `None` for an id that does not say.
-fn age(layer: &LayerId) -> Option<Duration> {
+/// When a layer's id was made; `None` for an id that does not say.
+fn made_at(layer: &LayerId) -> Option<Timestamp> {
     let digits = layer.as_str().split_once('_')?.1;
-    let made = uuid::Uuid::try_parse(digits).ok()?.get_timestamp()?;
-    let (seconds, nanos) = made.to_unix();
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
-    Some(now.saturating_sub(Duration::new(seconds, nanos)))
+    let (seconds, nanos) = uuid::Uuid::try_parse(digits).ok()?.get_timestamp()?.to_unix();
+    let micros = i64::try_from(seconds).ok()? * 1_000_000 + i64::from(nanos) / 1000;
+    Some(Timestamp::from_micros(micros))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::{Clock as _, SystemClock};
 
     #[test]
-    fn a_layers_id_tells_its_age() {
-        assert!(age(&LayerId::generate()).is_some_and(|age| age < Duration::from_mins(1)));
+    fn a_layers_id_tells_when_it_was_made() {
+        let made = made_at(&LayerId::generate()).unwrap();
+        let now = SystemClock::default().now();
+        assert!(elapsed(made, now) < Duration::from_mins(1), "{made} {now}");
         let old: LayerId = "lay_01890a5d7c1f7abc8def0123456789ab".parse().unwrap();
-        assert!(age(&old).is_some_and(|age| age > FRESH));
+        assert!(elapsed(made_at(&old).unwrap(), now) > FRESH);
     }
 }
