@@ -236,6 +236,9 @@ pub enum EventBody {
         /// The signal that ended it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         signal: Option<i32>,
+        /// Why, where it did not end by itself.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
     },
     /// Its whole state was kept as a checkpoint.
     CheckpointCreated {

@@ -198,7 +198,7 @@ impl Renderer {
     fn block(&mut self, body: &EventBody) -> String {
         let paint = self.err;
         match body {
-            EventBody::SessionCreated { name } => {
+            EventBody::SessionCreated { name, .. } => {
                 paint.dim(&format!("session {}", clean_line(name)))
             }
             EventBody::StatusChanged { status, reason } => self.status(*status, reason.as_deref()),

@@ -165,7 +165,7 @@ impl Actor {
             self.notice(NoticeLevel::Warning, "sandbox_stopped", format!("{note}{since}")).await?;
         }
         if observed != Phase::Paused {
-            self.lose_execs().await?;
+            self.lose_execs("its sandbox stopped").await?;
         }
         self.set_phase(observed, None).await
     }
@@ -300,7 +300,7 @@ impl Actor {
         let Some(pausing) = self.engine.provider.pausing() else { return Ok(Next::Again) };
         match pausing.stop(&self.reference()).await {
             Ok(()) => {
-                self.lose_execs().await?;
+                self.lose_execs("the session was hibernated").await?;
                 self.set_phase(Phase::Hibernated, None).await?;
                 Ok(Next::Again)
             }
@@ -360,7 +360,7 @@ impl Actor {
         }
         match self.engine.provider.inspect(&self.reference()).await {
             // Its processes are no more, however it was set aside.
-            Ok(Observed::Stopped) => self.lose_execs().await?,
+            Ok(Observed::Stopped) => self.lose_execs("its sandbox stopped").await?,
             Ok(Observed::Absent) => {
                 return self.unreachable("the provider knows nothing of it").await;
             }
@@ -401,7 +401,7 @@ impl Actor {
             tracing::warn!(session.id = %self.session.id, error = chain(&error), "cannot destroy");
             return Ok(Next::Wait(self.backoff()));
         }
-        self.lose_execs().await?;
+        self.lose_execs("its sandbox was removed").await?;
         self.set_phase(Phase::Destroyed, None).await?;
         Ok(Next::Again)
     }
