@@ -80,7 +80,6 @@ impl Inner {
 /// of zero; where there is no freezer, it goes on meanwhile. It is let go on also if `work` panics.
 /// If the server is killed meanwhile, it stays frozen: whoever looks next sees it paused, and
 /// resumes it if it should run.
-#[cfg_attr(not(test), expect(dead_code, reason = "for checkpoints, which are on their way"))]
 pub(super) fn with_frozen<T>(
     inner: &Inner,
     id: &SandboxId,

@@ -16,6 +16,7 @@ mod config;
 pub mod doctor;
 mod freeze;
 mod freezer;
+mod layers;
 mod layout;
 mod original;
 mod pausing;

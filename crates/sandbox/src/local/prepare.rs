@@ -10,30 +10,68 @@ use std::{
 };
 
 use super::{
+    layers::{Meta, btrfs},
     layout::SandboxDir,
     record::{self, StoredSpec},
-    remove::remove_tree,
+    remove,
+    sys::open_own,
     template::{give, is_root},
 };
 use crate::provider::SeedFile;
 
-/// Makes the directory complete, unless it is.
-pub(super) fn prepare(dir: &SandboxDir, spec: &StoredSpec, files: &[SeedFile]) -> io::Result<()> {
-    if record::read::<StoredSpec>(&dir.spec())?.is_some() {
+/// What the writable disk begins as.
+#[derive(Debug)]
+pub(super) enum Beginning<'a> {
+    /// Nothing but these files.
+    Files(&'a [SeedFile]),
+    /// The state that the layers show, the uppermost of which has this tree. Whatever was put in
+    /// place at its first start is in it, and may have changed since.
+    State(&'a Path),
+}
+
+/// Whether the directory is complete.
+pub(super) fn is_complete(dir: &SandboxDir) -> io::Result<bool> {
+    Ok(record::read::<StoredSpec>(&dir.spec())?.is_some())
+}
+
+/// Makes the directory complete, unless it is; with a disk of which snapshots can be made, if
+/// `snapshots` says that this can be had.
+pub(super) fn prepare(
+    dir: &SandboxDir,
+    spec: &StoredSpec,
+    beginning: &Beginning<'_>,
+    snapshots: bool,
+) -> io::Result<()> {
+    if is_complete(dir)? {
         return Ok(());
     }
     match fs::create_dir(dir.path()) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            remove_tree(dir.path())?;
+            remove::empty(dir.path())?;
             fs::create_dir(dir.path())?;
         }
         other => other?,
     }
+    if snapshots {
+        btrfs::create(open_own(dir.path())?, c"disk")?;
+        fs::set_permissions(dir.subvolume(), fs::Permissions::from_mode(0o755))?;
+    }
     make_dir(&dir.upper(), 0o755)?;
     make_dir(&dir.work(), 0o755)?;
-    let below: Vec<_> = spec.layers.iter().chain([&spec.skeleton]).map(PathBuf::as_path).collect();
-    for file in files {
-        place(&dir.upper(), &below, file)?;
+    match beginning {
+        Beginning::Files(files) => {
+            let below = spec.layers.iter().chain([&spec.skeleton]);
+            let below: Vec<_> = below.map(PathBuf::as_path).collect();
+            for file in *files {
+                place(&dir.upper(), &below, file)?;
+            }
+        }
+        // An overlay's root looks like its uppermost layer's.
+        Beginning::State(top) => {
+            let top = open_own(top)?;
+            let root = Meta::read(&rustix::fs::fstat(&top)?, &top)?;
+            root.give_to(open_own(&dir.upper())?)?;
+        }
     }
     record::write(&dir.spec(), spec)
 }

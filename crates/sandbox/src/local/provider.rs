@@ -12,7 +12,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use rclaude_types::SandboxId;
+use rclaude_types::{LayerId, SandboxId};
 
 use super::{
     EMBEDDED_AGENTD,
@@ -20,17 +20,21 @@ use super::{
     client::Client,
     config::LocalConfig,
     freeze::Held,
+    layers::{self, Shelf},
     layout::{AGENTD_SOCKET, EngineDir, SandboxDir},
-    prepare::prepare,
+    prepare::{Beginning, is_complete, prepare},
     protocol::{Failure, FailureClass, Reply, Request, While as _},
     record::{self, Secret, StoredSpec, StoredState},
-    remove::remove_tree,
+    remove,
     template::{self, Template},
 };
 use crate::provider::{
-    AgentStream, ErrorClass, Kept, Observed, Outbound, OutboundSockets, Pausing, ProviderError,
-    ProviderKind, Result, SandboxProvider, SandboxRef, SandboxSpec, SandboxStats,
+    AgentStream, ErrorClass, Kept, Layering, Observed, Outbound, OutboundSockets, Pausing,
+    ProviderError, ProviderKind, Result, SandboxProvider, SandboxRef, SandboxSpec, SandboxStats,
 };
+
+/// The most lower layers an overlay takes (`OVL_MAX_STACK`).
+const MOST_LAYERS: usize = 500;
 
 /// Sandboxes as namespaces on this host. Cheap to clone; clones share everything.
 #[derive(Debug, Clone)]
@@ -48,6 +52,7 @@ pub(super) struct Inner {
     /// The most a pause keeps: what was found out when the engine was opened.
     pub(super) keeps: Kept,
     pub(super) held: Held,
+    pub(super) shelf: Shelf,
     /// One at a time for each sandbox: a create and a destroy of the same id must not mix.
     busy: Mutex<HashMap<SandboxId, Arc<Mutex<()>>>>,
 }
@@ -185,6 +190,10 @@ impl SandboxProvider for LocalProvider {
         Some(self)
     }
 
+    fn layering(&self) -> Option<&dyn Layering> {
+        Some(self)
+    }
+
     fn outbound(&self) -> Option<&dyn Outbound> {
         Some(self)
     }
@@ -227,7 +236,7 @@ impl Inner {
         // Sandboxes' disks and tokens are in it. Others may pass through, because a sandbox's
         // users are others; they may not look around.
         fs::set_permissions(engine.path(), fs::Permissions::from_mode(0o711)).during(what)?;
-        for dir in [engine.sandboxes(), engine.trash(), engine.scaffold()] {
+        for dir in engine.shelves().into_iter().chain([engine.scaffold()]) {
             fs::create_dir_all(&dir).during(what)?;
             fs::set_permissions(&dir, fs::Permissions::from_mode(0o711)).during(what)?;
         }
@@ -236,15 +245,18 @@ impl Inner {
             None => install_agentd(engine.path()).during("install the daemon")?,
         };
         let host = template::host(&engine).during("build the host template")?;
-        for entry in fs::read_dir(engine.trash()).during("empty the trash")? {
-            remove_tree(&entry.during("empty the trash")?.path()).during("empty the trash")?;
+        for entry in engine.trash_entries().during("empty the trash")? {
+            remove::empty(&entry.path()).during("empty the trash")?;
         }
+        let shelf = "open the directory of layers";
+        let method = layers::way::find(&engine.new_layers()).during(shelf)?;
+        let shelf = Shelf::open(engine.clone(), method).during(shelf)?;
         let client = Client::new(engine.clone(), config.clone());
         // As the supervisor will find it, which makes the cgroups and is started by this process.
         let freezer = Hierarchies::detect(engine.path()).freezer();
         let keeps = if freezer.is_some() { Kept::Memory } else { Kept::Disk };
         let (held, busy) = Default::default();
-        Ok(Self { engine, config, client, agentd, host, keeps, held, busy })
+        Ok(Self { engine, config, client, agentd, host, keeps, held, shelf, busy })
     }
 
     fn gate(&self, id: &SandboxId) -> Arc<Mutex<()>> {
@@ -268,23 +280,47 @@ impl Inner {
                 return Err(Failure::new(FailureClass::Rejected, text));
             }
         };
+        let dir = self.engine.sandbox(&spec.id);
+        // One that is there needs nothing that it was made of.
+        let there = is_complete(&dir).during("read what was asked for")?;
+        let stack = if there { Vec::new() } else { self.stack(spec)? };
+        let beginning = match stack.first() {
+            Some(top) => Beginning::State(&top.clone()),
+            None => Beginning::Files(&spec.files),
+        };
         let stored = StoredSpec {
             skeleton: template.skeleton.clone(),
             system: template.system.clone(),
-            layers: spec.layers.clone(),
+            layers: stack.into_iter().chain(spec.layers.iter().cloned()).collect(),
             binds: spec.binds.clone(),
             resources: spec.resources,
             agentd: self.agentd.clone(),
             token: Secret(spec.bootstrap.token.clone()),
             allow_root: spec.allow_root,
         };
-        let dir = self.engine.sandbox(&spec.id);
-        prepare(&dir, &stored, &spec.files).map_err(|error| match error.kind() {
+        let snapshots = self.shelf.makes_snapshots();
+        prepare(&dir, &stored, &beginning, snapshots).map_err(|error| match error.kind() {
             io::ErrorKind::InvalidInput => Failure::new(FailureClass::Rejected, error.to_string()),
             _ => Failure::io("make the sandbox's disk", &error),
         })?;
         self.client.ask(&Request::Start { id: spec.id.clone() })?;
         Ok(SandboxRef(spec.id.to_string()))
+    }
+
+    /// The trees of the layers it begins with, uppermost first.
+    fn stack(&self, spec: &SandboxSpec) -> Result<Vec<PathBuf>, Failure> {
+        let count = spec.stack.len() + spec.layers.len() + 1;
+        if count > MOST_LAYERS {
+            let text = format!("{count} layers are more than the {MOST_LAYERS} an overlay takes");
+            return Err(Failure::new(FailureClass::Rejected, text));
+        }
+        let find = |layer: &LayerId| {
+            self.shelf.find(layer).map(|dir| dir.tree()).ok_or_else(|| {
+                let text = format!("the layer {layer} of the state to begin with is not here");
+                Failure::new(FailureClass::Rejected, text)
+            })
+        };
+        spec.stack.iter().map(find).collect()
     }
 
     pub(super) fn state(&self, id: &SandboxId) -> io::Result<Option<StoredState>> {
@@ -309,10 +345,7 @@ impl Inner {
         }
         self.stop(id, Duration::ZERO)?;
         self.client.ask_running(&Request::Forget { id: id.clone() })?;
-        // Gone at once for whoever looks; removing may take a while, and may be interrupted.
-        let trash = self.engine.trash().join(id.as_str());
-        fs::rename(dir.path(), &trash).during("set the sandbox's disk aside")?;
-        remove_tree(&trash).during("remove the sandbox's disk")
+        remove::set_aside(dir.path(), &self.engine).during("remove the sandbox's disk")
     }
 }
 

@@ -102,7 +102,8 @@ fn pid_namespace(pid: i32) -> io::Result<u64> {
     fs::metadata(format!("/proc/{pid}/ns/pid")).map(|namespace| namespace.ino())
 }
 
-fn boot_id() -> io::Result<String> {
+/// Which boot of the host this is.
+pub(super) fn boot_id() -> io::Result<String> {
     Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
 }
 

@@ -10,6 +10,26 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use super::{layers::btrfs, layout::EngineDir, sys::open_own};
+
+/// Removes something of the engine's: gone at once for whoever looks, while removing may take a
+/// while, and may be interrupted. Something already gone is `NotFound`.
+pub(super) fn set_aside(path: &Path, engine: &EngineDir) -> io::Result<()> {
+    let trash = engine.trash_for(path);
+    fs::rename(path, &trash)?;
+    empty(&trash)
+}
+
+/// Removes something from the trash. A disk that is a subvolume goes as a whole.
+pub(super) fn empty(trash: &Path) -> io::Result<()> {
+    if let Ok(dir) = open_own(&trash.join("disk"))
+        && btrfs::is_subvolume(&dir)?
+    {
+        btrfs::destroy(open_own(trash)?, c"disk")?;
+    }
+    remove_tree(trash)
+}
+
 /// How deep one pass goes: so many of the longest names still make a path the kernel takes.
 const DEPTH: usize = 12;
 

@@ -136,6 +136,13 @@ pub(super) fn exec(
     io::Error::last_os_error()
 }
 
+/// Opens a directory of the engine's own, whose path nobody else can change.
+pub(super) fn open_own(path: &std::path::Path) -> io::Result<OwnedFd> {
+    use rustix::fs::{Mode, OFlags};
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(path, flags, Mode::empty())?)
+}
+
 /// Makes `fd` known by the number `number` and inherited across exec.
 pub(super) fn inherit_as(fd: BorrowedFd<'_>, number: RawFd) -> io::Result<()> {
     // SAFETY: the caller runs right before exec and owns the whole table.

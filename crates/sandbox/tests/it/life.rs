@@ -1,8 +1,8 @@
 //! From create to destroy.
 
 use rclaude_sandbox::provider::{
-    Capabilities, ErrorClass, Kept, Observed, Pausing as _, ReadOnlyBind, SandboxProvider as _,
-    SandboxRef, SandboxSpec, SeedFile,
+    Capabilities, ErrorClass, Kept, Layering as _, Observed, Pausing as _, ReadOnlyBind,
+    SandboxProvider as _, SandboxRef, SandboxSpec, SeedFile,
 };
 
 use crate::rig::{Rig, spec};
@@ -131,7 +131,11 @@ async fn what_cannot_be_is_refused_with_a_reason() {
     let capabilities = Capabilities::of(&rig.provider);
     assert_eq!(
         capabilities,
-        Capabilities { pause: Some(Kept::Memory), layers: None, outbound: true }
+        Capabilities {
+            pause: Some(Kept::Memory),
+            layers: Some(rig.provider.method()),
+            outbound: true
+        }
     );
     rig.finish().await;
 }

@@ -5,6 +5,7 @@ mod daemon;
 mod doctor;
 mod escape;
 mod freeze;
+mod layers;
 mod life;
 mod limits;
 mod network;

@@ -161,7 +161,7 @@ impl Supervisor {
         };
         let cut =
             |path: &Path| mounts::readable(path, idmap).map_err(|error| missing(path, &error));
-        let disk = mounts::writable(dir.path(), idmap).map_err(|error| {
+        let disk = mounts::writable(&dir.disk(), idmap).map_err(|error| {
             if error.raw_os_error() == Some(libc::EINVAL) {
                 let text = "the file system of the data directory cannot map owners; put the data \
                             directory on ext4, xfs, btrfs or tmpfs";

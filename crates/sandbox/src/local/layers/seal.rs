@@ -1,0 +1,216 @@
+//! Keeping the writable disk of a sandbox as it is at one moment.
+//!
+//! In three parts, of which only the second needs the sandbox to stand still: copying ahead what
+//! changed, looking through everything once more and copying what changed since, and putting the
+//! layer together. On btrfs the second part is a snapshot and there is no third.
+
+use std::{
+    collections::HashSet,
+    fs, io,
+    os::fd::{AsFd as _, OwnedFd},
+    sync::PoisonError,
+    time::{Duration, Instant},
+};
+
+use rclaude_types::{LayerId, SandboxId};
+use rustix::fs::{AtFlags, StatxFlags, statx};
+
+use super::{
+    super::{
+        layout::{LayerDir, SandboxDir},
+        protocol::{Failure, FailureClass, While as _},
+        provider::Inner,
+        remove::remove_tree,
+        sys::open_own,
+    },
+    btrfs,
+    build::build,
+    content::Contents,
+    index::{Index, TreeIdentity},
+    ladder::open_directory,
+    size::bytes_under,
+    walk::{Care, Found, walk},
+};
+
+/// Copying ahead is repeated until a round was this quick, since as much may have changed again.
+const SOON: Duration = Duration::from_millis(300);
+const MOST_ROUNDS: u32 = 3;
+/// Holds copied contents in a draft.
+const CONTENTS: &str = "contents";
+
+/// What was copied ahead for a layer.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    sandbox: SandboxId,
+    contents: Contents,
+}
+
+/// A seal under way.
+#[derive(Debug)]
+pub(super) struct Sealing {
+    sandbox: SandboxDir,
+    draft: LayerDir,
+    how: How,
+}
+
+#[derive(Debug)]
+enum How {
+    Snapshot,
+    Delta { since: Option<Index>, contents: Contents, found: Option<Found> },
+}
+
+/// What it came to, but for how long the sandbox stood still.
+#[derive(Debug)]
+pub(super) struct Kept {
+    pub whole: bool,
+    pub bytes: u64,
+}
+
+/// Copies what changed since `since` while the sandbox goes on.
+pub(super) fn prepare(
+    inner: &Inner,
+    id: &SandboxId,
+    layer: &LayerId,
+    since: Option<&LayerId>,
+) -> Result<(), Failure> {
+    let sandbox = known(inner, id)?;
+    let slot = inner.shelf.slot(layer);
+    let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
+    if sandbox.is_subvolume() {
+        // So that the snapshot has less to write.
+        let disk = open_own(&sandbox.disk()).during("open the sandbox's disk")?;
+        return rustix::fs::syncfs(disk).during("write the sandbox's disk out");
+    }
+    *slot = None;
+    let draft = inner.shelf.new_draft(layer)?;
+    let copied = copy_ahead(inner, &sandbox, &draft, since).during("copy the sandbox's files");
+    if copied.is_err() {
+        inner.shelf.remove(layer)?;
+    }
+    *slot = Some(Prepared { sandbox: id.clone(), contents: copied? });
+    Ok(())
+}
+
+fn copy_ahead(
+    inner: &Inner,
+    sandbox: &SandboxDir,
+    draft: &LayerDir,
+    since: Option<&LayerId>,
+) -> io::Result<Contents> {
+    let since = index_of(inner, sandbox, since)?;
+    let mut contents = new_contents(draft)?;
+    for _ in 0..MOST_ROUNDS {
+        let begun = Instant::now();
+        pass(sandbox, since.as_ref(), &mut contents, Care::Ahead)?;
+        if begun.elapsed() < SOON {
+            break;
+        }
+    }
+    Ok(contents)
+}
+
+impl Sealing {
+    /// Gets ready, with what was prepared if that was for the same.
+    pub(super) fn begin(
+        inner: &Inner,
+        id: &SandboxId,
+        layer: &LayerId,
+        since: Option<&LayerId>,
+    ) -> Result<Self, Failure> {
+        let sandbox = known(inner, id)?;
+        let slot = inner.shelf.slot(layer);
+        let prepared = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
+        inner.shelf.forget_slot(layer);
+        if sandbox.is_subvolume() {
+            let draft = inner.shelf.new_draft(layer)?;
+            return Ok(Self { sandbox, draft, how: How::Snapshot });
+        }
+        let prepared = prepared.filter(|prepared| prepared.sandbox == *id);
+        let (draft, contents) = if let Some(prepared) = prepared {
+            (inner.shelf.draft(layer), prepared.contents)
+        } else {
+            let draft = inner.shelf.new_draft(layer)?;
+            let contents = new_contents(&draft).during("make room for the layer")?;
+            (draft, contents)
+        };
+        let since = index_of(inner, &sandbox, since).during("read the earlier layer's index")?;
+        Ok(Self { sandbox, draft, how: How::Delta { since, contents, found: None } })
+    }
+
+    /// The part for which the sandbox stands still.
+    pub(super) fn take(&mut self) -> io::Result<()> {
+        match &mut self.how {
+            How::Snapshot => {
+                let (from, into) = (open_own(&self.sandbox.disk())?, open_own(self.draft.path())?);
+                btrfs::snapshot(from, into, c"disk")
+            }
+            How::Delta { since, contents, found } => {
+                *found = Some(pass(&self.sandbox, since.as_ref(), contents, Care::Final)?);
+                Ok(())
+            }
+        }
+    }
+
+    /// Puts the layer together in its draft.
+    pub(super) fn build(self) -> io::Result<Kept> {
+        match self.how {
+            How::Snapshot => {
+                let tree = open_own(&self.draft.tree())?;
+                Ok(Kept { whole: true, bytes: bytes_under(tree)? })
+            }
+            How::Delta { since, contents, found } => {
+                let found = found.ok_or(io::ErrorKind::InvalidInput)?;
+                let draft = open_own(self.draft.path())?;
+                build(found.steps, draft.as_fd(), c"tree", contents.dir())?;
+                fs::write(self.draft.index(), &found.index)?;
+                remove_tree(&self.draft.path().join(CONTENTS))?;
+                Ok(Kept { whole: since.is_none(), bytes: found.bytes })
+            }
+        }
+    }
+}
+
+fn known(inner: &Inner, id: &SandboxId) -> Result<SandboxDir, Failure> {
+    let sandbox = inner.engine.sandbox(id);
+    if sandbox.spec().exists() {
+        Ok(sandbox)
+    } else {
+        Err(Failure::new(FailureClass::Rejected, "there is no such sandbox"))
+    }
+}
+
+fn pass(
+    sandbox: &SandboxDir,
+    since: Option<&Index>,
+    contents: &mut Contents,
+    care: Care,
+) -> io::Result<Found> {
+    let (top, identity) = open_upper(sandbox)?;
+    walk(top, identity, since, contents, &HashSet::new(), care)
+}
+
+/// The index of an earlier layer, if there is one and it describes this sandbox's tree.
+fn index_of(
+    inner: &Inner,
+    sandbox: &SandboxDir,
+    layer: Option<&LayerId>,
+) -> io::Result<Option<Index>> {
+    let Some(dir) = layer.and_then(|layer| inner.shelf.find(layer)) else { return Ok(None) };
+    let (_, identity) = open_upper(sandbox)?;
+    Ok(Index::read(&dir.index())?.filter(|index| index.tree() == identity))
+}
+
+fn open_upper(sandbox: &SandboxDir) -> io::Result<(OwnedFd, TreeIdentity)> {
+    let disk = open_own(&sandbox.disk())?;
+    let upper = open_directory(disk.as_fd(), c"upper")?;
+    let wanted = StatxFlags::INO | StatxFlags::BTIME;
+    let found = statx(&upper, c"", AtFlags::EMPTY_PATH, wanted)?;
+    let born = super::meta::nanoseconds(found.stx_btime.tv_sec, found.stx_btime.tv_nsec.into());
+    Ok((upper, TreeIdentity { ino: found.stx_ino, born }))
+}
+
+fn new_contents(draft: &LayerDir) -> io::Result<Contents> {
+    let dir = draft.path().join(CONTENTS);
+    fs::create_dir(&dir)?;
+    Ok(Contents::new(open_own(&dir)?))
+}

@@ -1,0 +1,4 @@
+//! States of sandboxes kept as layers, and others started on them.
+
+mod basics;
+mod view;
