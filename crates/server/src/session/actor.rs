@@ -62,7 +62,11 @@ pub(super) struct Actor {
     pub(super) falls: Brake,
     /// Whether its owner was told that the disk is full.
     pub(super) told_full: bool,
-    /// A checkpoint that is being made.
+    /// Whether a checkpoint is wanted.
+    pub(super) keeping: bool,
+    /// When a turn last ended, as far as we were there.
+    pub(super) turn_ended: Option<Instant>,
+    /// What is copied ahead for it.
     pub(super) sealing: Option<Sealing>,
     /// Brings a checkpoint into the snapshot store.
     pub(super) storing: Option<JoinHandle<()>>,
@@ -136,6 +140,8 @@ impl Actor {
             attempts: 0,
             falls,
             told_full: false,
+            keeping: false,
+            turn_ended: None,
             sealing: None,
             storing: None,
             looked: false,
@@ -188,14 +194,12 @@ impl Actor {
     /// A running sandbox: its disk, its states, its agent, its idleness.
     async fn tend(&mut self) -> Result<Next, TickError> {
         self.mind_disk().await?;
-        if let Next::Again = self.mind_checkpoints().await? {
-            return Ok(Next::Again);
-        }
+        let Next::Wait(keep) = self.mind_checkpoints().await? else { return Ok(Next::Again) };
         if let Next::Again = self.mind_setup().await? {
             return Ok(Next::Again);
         }
         match self.drive_agent().await? {
-            Next::Wait(longest) => self.mind_idleness(longest).await,
+            Next::Wait(longest) => self.mind_idleness(longest.min(keep)).await,
             next => Ok(next),
         }
     }

@@ -26,6 +26,8 @@ use super::{
 };
 use crate::{agent, chain::chain};
 
+/// How long an agent may take to write down the last words of a turn it has already told us of.
+const WRITING: Duration = Duration::from_millis(150);
 /// Attempts at a checkpoint before it is given up.
 const ATTEMPTS: u32 = 4;
 
@@ -91,6 +93,7 @@ impl Actor {
         let mut conn = self.engine.store.read().await?;
         let wanted = checkpoint::wanted(&mut conn, &self.session.id).await?;
         drop(conn);
+        self.keeping = wanted.is_some();
         let Some(row) = wanted else {
             self.sealing = None;
             return Ok(Next::Wait(INSPECTION));
@@ -104,8 +107,14 @@ impl Actor {
             return self.without_files(layering, row).await;
         }
         let since = self.newest_layer().await?;
-        if self.sandbox.phase == Phase::Running && !self.is_prepared(&row, since.as_ref()) {
-            return Ok(Next::Wait(INSPECTION));
+        if self.sandbox.phase == Phase::Running {
+            if !self.is_prepared(&row, since.as_ref()) {
+                return Ok(Next::Wait(INSPECTION));
+            }
+            let unwritten = self.turn_ended.and_then(|at| WRITING.checked_sub(at.elapsed()));
+            if let Some(left) = unwritten {
+                return Ok(Next::Wait(left));
+            }
         }
         self.sealing = None;
         match self.make(layering, row.clone(), since).await? {

@@ -12,6 +12,8 @@ use rclaude_types::{
     CheckpointKind, EventBody, MicroUsd, Timestamp, TokenUsage, TurnId, TurnOutcome,
 };
 
+use tokio::time::Instant;
+
 use super::{
     actor::{Actor, INSPECTION, Next, TickError},
     agent_life::{Beginning, Death, bury},
@@ -71,7 +73,7 @@ impl Actor {
         let next = turn::next_queued(&mut conn, &self.session.id).await?;
         drop(conn);
         // The state between two turns is kept before the next begins, and what is to be set up is.
-        let held = self.sealing.is_some() || self.is_being_set_up();
+        let held = self.keeping || self.is_being_set_up();
         let Some(next) = next.filter(|_| !held) else { return Ok(Next::Wait(INSPECTION)) };
         let Some(run) = &mut self.run else {
             self.start_agent(next, Beginning::default(), None).await?;
@@ -197,6 +199,7 @@ impl Actor {
                 Ok(())
             })
             .await?;
+        self.turn_ended = Some(Instant::now());
         self.mind_latecomers().await
     }
 
