@@ -10,6 +10,8 @@
     reason = "bare system calls, and a table for a reader"
 )]
 
+mod shared;
+
 use std::{
     ffi::{CStr, CString},
     fs,
@@ -23,10 +25,11 @@ use std::{
 use rclaude_sandbox::{
     agentd::Client,
     local::{LocalConfig, LocalProvider},
-    provider::{Bootstrap, SandboxProvider as _, SandboxSpec},
+    provider::SandboxProvider as _,
 };
-use rclaude_types::{Resources, SandboxId};
 use tokio_util::task::TaskTracker;
+
+use shared::{TOKEN, hide_the_unified_tree, root, show, spec};
 
 const ROUNDS: usize = 60;
 const IDLE: Duration = Duration::from_millis(150);
@@ -62,12 +65,6 @@ fn main() {
     }
 }
 
-fn show(mut times: Vec<Duration>) -> String {
-    times.sort();
-    let at = |percent: usize| times[times.len() * percent / 100].as_secs_f64() * 1e3;
-    format!("{:.2} ({:.2})", at(50), at(90))
-}
-
 /// `create` until the daemon answers its first request, and `destroy`.
 async fn ours() -> Vec<(&'static str, [Vec<Duration>; 2])> {
     let dir = tempfile::tempdir().expect("a directory can be made");
@@ -84,7 +81,7 @@ async fn ours() -> Vec<(&'static str, [Vec<Duration>; 2])> {
             let sandbox = provider.create(&spec).await.expect("a sandbox can be made");
             let returned = begun.elapsed();
             let stream = provider.dial(&sandbox).await.expect("its daemon listens");
-            let client = Client::connect(stream, "token", &tasks).await.expect("it speaks HTTP/2");
+            let client = Client::connect(stream, TOKEN, &tasks).await.expect("it speaks HTTP/2");
             client.health().await.expect("it answers");
             let answered = begun.elapsed();
             let begun = Instant::now();
@@ -102,20 +99,6 @@ async fn ours() -> Vec<(&'static str, [Vec<Duration>; 2])> {
         ("create, until the daemon answers", answers),
         ("destroy", destroys),
     ]
-}
-
-fn spec() -> SandboxSpec {
-    SandboxSpec {
-        id: SandboxId::generate(),
-        template: "host".to_owned(),
-        resources: Resources::default(),
-        bootstrap: Bootstrap { token: "token".to_owned() },
-        layers: Vec::new(),
-        stack: Vec::new(),
-        binds: Vec::new(),
-        files: Vec::new(),
-        allow_root: false,
-    }
 }
 
 /// The same walls without anything around them.
@@ -292,13 +275,7 @@ const RANGE: u32 = 0x2000_0000;
 /// nothing, walled in by all namespaces but that of users, which not all of them can use so.
 fn bundle() -> tempfile::TempDir {
     let dir = tempfile::tempdir().expect("a directory can be made");
-    for name in ["usr", "proc", "dev", "sys", "tmp"] {
-        fs::create_dir_all(dir.path().join("rootfs").join(name)).expect("directories can be made");
-    }
-    for name in ["bin", "lib", "lib64"] {
-        let target = Path::new("usr").join(name);
-        std::os::unix::fs::symlink(target, dir.path().join("rootfs").join(name)).expect("links");
-    }
+    root(&dir.path().join("rootfs"));
     fs::write(
         dir.path().join("config.json"),
         r#"{"ociVersion":"1.0.2","root":{"path":"rootfs","readonly":true},"hostname":"bench",
@@ -314,20 +291,6 @@ fn bundle() -> tempfile::TempDir {
     )
     .expect("a configuration");
     dir
-}
-
-/// Leaves the host's mounts, and in the copy takes away the version 2 tree of a host that has
-/// both: some engines refuse such a host.
-fn hide_the_unified_tree() {
-    // SAFETY: system calls on constants. The namespace is this thread's alone, and what it starts
-    // inherits it.
-    unsafe {
-        if libc::unshare(libc::CLONE_NEWNS) == 0 {
-            let (root, none) = (c"/".as_ptr(), std::ptr::null());
-            libc::mount(none, root, none, libc::MS_REC | libc::MS_PRIVATE, none.cast());
-            libc::umount2(c"/sys/fs/cgroup/unified".as_ptr(), libc::MNT_DETACH);
-        }
-    }
 }
 
 /// Other engines, each told to run a program that does nothing on the host's own system.

@@ -7,7 +7,7 @@ use std::{fs, io, path::Path};
 
 use rclaude_types::{HostCheck, HostCheckLevel};
 
-use super::{cgroup::Hierarchies, supervisor::probe, sys, template::is_root};
+use super::{cgroup::Hierarchies, reclaim, supervisor::probe, sys, template::is_root};
 
 /// Below this much room sessions soon fail; in bytes.
 const LITTLE_DISK: u64 = 2 << 30;
@@ -24,6 +24,7 @@ pub fn checks(dir: &Path) -> Vec<HostCheck> {
         overlay(),
         idmapped(place),
         cgroups(place),
+        pausing(place),
         seccomp(),
         landlock(),
         redirection(),
@@ -123,6 +124,44 @@ fn cgroups(place: &Path) -> HostCheck {
         "run as root with /sys/fs/cgroup writable, or in a systemd unit with `Delegate=yes` (and \
          `KillMode=process`, so that sandboxes outlive a restart)",
     )
+}
+
+fn pausing(place: &Path) -> HostCheck {
+    const NAME: &str = "pause (freezer)";
+    let Some(version) = Hierarchies::detect(place).freezer() else {
+        return check(
+            NAME,
+            HostCheckLevel::Weaker,
+            "no cgroup can be frozen: a pause ends the session's processes and keeps its disk",
+        )
+        .fix(
+            "run as root with /sys/fs/cgroup writable, or in a systemd unit with `Delegate=yes`, \
+             on Linux 5.2 or newer",
+        );
+    };
+    let frozen = format!("a paused session stands still (cgroup v{version}), using no processor");
+    match (reclaim::host_can_swap(), reclaim::can_page_out()) {
+        (true, true) => {
+            let detail = format!("{frozen}; its memory can go to swap");
+            check(NAME, HostCheckLevel::Ok, detail)
+        }
+        (false, _) => {
+            let detail = format!(
+                "{frozen}, but its memory stays in use until it hibernates: the host has no swap"
+            );
+            check(NAME, HostCheckLevel::Weaker, detail).fix(
+                "add swap, best compressed in memory: zramctl --find --size 8G, mkswap, swapon",
+            )
+        }
+        (true, false) => {
+            let detail = format!(
+                "{frozen}, but its memory stays in use until the host runs short: this process \
+                 may not move it to swap"
+            );
+            check(NAME, HostCheckLevel::Weaker, detail)
+                .fix("run as root, with CAP_SYS_NICE and CAP_SYS_PTRACE in a container")
+        }
+    }
 }
 
 fn seccomp() -> HostCheck {

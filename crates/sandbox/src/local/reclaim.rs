@@ -26,6 +26,24 @@ pub(super) fn host_can_swap() -> bool {
     })
 }
 
+/// Whether this process may move others' memory. Tried on a process that is made for it.
+pub(super) fn can_page_out() -> bool {
+    let attempt = |pid: Pid| {
+        let range = writable_private(pid).into_iter().next();
+        let range = range.ok_or(io::ErrorKind::NotFound)?;
+        // So little that nobody misses it.
+        page_out(pid, &(range.start..range.start + 4096))
+    };
+    let child = std::process::Command::new("sleep").arg("10").spawn();
+    child.is_ok_and(|mut child| {
+        let pid = Pid::from_child(&child);
+        let allowed = !attempt(pid).is_err_and(|error| is_refused(&error));
+        let _ = child.kill();
+        let _ = child.wait();
+        allowed
+    })
+}
+
 /// Moves what can be moved; returns how many bytes of the processes' memory are in swap that were
 /// not before.
 pub(super) fn reclaim(cgroups: &Placement) -> io::Result<u64> {
@@ -106,7 +124,7 @@ fn swapped(pid: Pid) -> u64 {
 }
 
 /// Not for this process, whatever it is asked to move.
-pub(super) fn is_refused(error: &io::Error) -> bool {
+fn is_refused(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EPERM | libc::EACCES | libc::ENOSYS))
 }
 

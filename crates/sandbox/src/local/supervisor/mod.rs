@@ -319,7 +319,11 @@ impl Supervisor {
 
     /// The sandbox, if its first process has not ended meanwhile.
     fn running(&mut self, id: &SandboxId) -> Option<&Sandbox> {
-        if self.sandboxes.get(id)?.has_ended(Duration::ZERO) {
+        let sandbox = self.sandboxes.get(id)?;
+        // A process on its way out is seen to be so, by whoever asks us to start the sandbox
+        // again, before its descriptor tells.
+        let leaving = !sandbox.state.process.is_alive();
+        if sandbox.has_ended(if leaving { KILL_WAIT } else { Duration::ZERO }) {
             self.reap(id);
         }
         self.sandboxes.get(id)
