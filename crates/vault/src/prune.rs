@@ -33,15 +33,16 @@ pub(crate) fn prune(inner: &Inner, grace: Duration) -> Result<Pruned> {
             source,
         },
     })?;
-    let done = round(inner, grace)?;
+    let done = round(inner, grace, || ())?;
     // The second look: what snapshots that were written meanwhile refer to loses its mark.
-    let looked = round(inner, Duration::MAX)?;
+    let looked = round(inner, Duration::MAX, || ())?;
     let _ = inner.store.sweep(grace.max(Duration::from_hours(1)));
     Ok(Pruned { bytes: done.bytes, marked_bytes: looked.marked_bytes })
 }
 
 /// Looks at all snapshots, marks and unmarks, and deletes what was marked for longer than `grace`.
-fn round(inner: &Inner, grace: Duration) -> Result<Pruned> {
+/// `decided` is called in between; tests have others write then.
+fn round(inner: &Inner, grace: Duration, decided: impl FnOnce()) -> Result<Pruned> {
     // A hundred years is for ever, and still a date.
     let grace = grace.as_secs().min(100 * 365 * 24 * 60 * 60);
     let grace = i64::try_from(grace).unwrap_or(i64::MAX);
@@ -55,9 +56,112 @@ fn round(inner: &Inner, grace: Duration) -> Result<Pruned> {
     let stats = &plan.stats;
     let marked = stats.size_sum().remove + stats.size_to_delete.keep + stats.size_unref;
     let pruned = Pruned { bytes: stats.size_to_delete.remove, marked_bytes: marked };
+    decided();
     repository.prune(&options, plan).map_err(|error| session.explain(&error))?;
     match session.failure() {
         Some(failure) => Err(failure),
         None => Ok(pruned),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, time::Duration};
+
+    use super::{prune, round};
+    use crate::{
+        Key, Location, documents,
+        open::{Inner, open_or_create},
+        restore,
+        save::{Saved, Source, save},
+        snapshot::Shape,
+        verify::verify,
+    };
+
+    /// A vault that holds a tree's content, which nothing refers to any more, and the tree.
+    fn rig() -> (tempfile::TempDir, Inner) {
+        let dir = tempfile::tempdir().unwrap();
+        let location = Location::Dir(dir.path().join("vault"));
+        let inner = open_or_create(&location, &Key::Random([1; 32])).unwrap();
+        fs::create_dir(dir.path().join("tree")).unwrap();
+        fs::write(dir.path().join("tree/file"), "content that is in one pack").unwrap();
+        let saved = save_tree(&inner, &dir, || ());
+        documents::forget(&inner, &[saved.id]).unwrap();
+        (dir, inner)
+    }
+
+    /// Saves the tree; `meanwhile` runs when the save has read the index, and before it reads the
+    /// tree.
+    fn save_tree(inner: &Inner, dir: &tempfile::TempDir, meanwhile: impl Fn()) -> Saved {
+        let source = || {
+            meanwhile();
+            Source::tree(&dir.path().join("tree"))
+        };
+        save(inner, Shape::Tree, "tree", source).unwrap()
+    }
+
+    fn assert_sound(inner: &Inner, dir: &tempfile::TempDir, saved: &Saved) {
+        let verified = verify(inner, true).unwrap();
+        assert!(verified.is_sound(), "{verified:?}");
+        restore::tree(inner, saved.id, &dir.path().join("back")).unwrap();
+        let content = fs::read(dir.path().join("back/file")).unwrap();
+        assert_eq!(content, b"content that is in one pack");
+    }
+
+    #[test]
+    fn a_save_is_whole_though_what_it_counted_on_was_marked_meanwhile() {
+        let (dir, inner) = rig();
+        let saved = save_tree(&inner, &dir, || {
+            prune(&inner, Duration::from_hours(24)).unwrap();
+        });
+        assert_sound(&inner, &dir, &saved);
+    }
+
+    #[test]
+    fn a_save_is_whole_though_what_it_counted_on_was_deleted_meanwhile() {
+        let (dir, inner) = rig();
+        let saved = save_tree(&inner, &dir, || {
+            prune(&inner, Duration::ZERO).unwrap();
+            prune(&inner, Duration::ZERO).unwrap();
+        });
+        assert_sound(&inner, &dir, &saved);
+    }
+
+    #[test]
+    fn a_prune_takes_back_what_was_saved_between_its_decision_and_its_deed() {
+        let (dir, inner) = rig();
+        let mut saved = None;
+        round(&inner, Duration::from_hours(24), || saved = Some(save_tree(&inner, &dir, || ())))
+            .unwrap();
+        let saved = saved.unwrap();
+        assert!(!verify(&inner, true).unwrap().is_sound(), "the second look has something to see");
+        round(&inner, Duration::MAX, || ()).unwrap();
+        assert_sound(&inner, &dir, &saved);
+    }
+
+    #[test]
+    fn what_nothing_refers_to_is_marked_first_and_deleted_after_its_grace() {
+        let (_dir, inner) = rig();
+        let before = inner.store.size().unwrap();
+        let marked = prune(&inner, Duration::from_hours(24)).unwrap();
+        assert!(marked.bytes == 0 && marked.marked_bytes > 0, "{marked:?}");
+        let waited = prune(&inner, Duration::from_hours(24)).unwrap();
+        assert!(waited.bytes == 0 && waited.marked_bytes > 0, "{waited:?}");
+        let deleted = prune(&inner, Duration::ZERO).unwrap();
+        assert!(deleted.bytes > 0 && deleted.marked_bytes == 0, "{deleted:?}");
+        assert!(inner.store.size().unwrap() < before);
+        assert_eq!(inner.store.list("data").unwrap(), []);
+    }
+
+    #[test]
+    fn one_prunes_at_a_time() {
+        let (dir, inner) = rig();
+        let location = Location::Dir(dir.path().join("vault"));
+        let other = open_or_create(&location, &Key::Random([1; 32])).unwrap();
+        let lock = other.store.lock_for_pruning().unwrap();
+        let refused = prune(&inner, Duration::ZERO).unwrap_err();
+        assert!(matches!(refused, crate::VaultError::Busy { .. }), "{refused}");
+        drop(lock);
+        prune(&inner, Duration::ZERO).unwrap();
     }
 }

@@ -6,7 +6,7 @@
 //! operation is known to have gone well: writing it is the commit, and it is ours to do.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     io,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -41,6 +41,7 @@ struct State {
     snapshots: Vec<(Id, Bytes)>,
     windows: HashMap<Id, Vec<Window>>,
     written: Vec<String>,
+    hidden: HashSet<Id>,
 }
 
 /// A view that the engine can hold.
@@ -99,6 +100,11 @@ impl Session {
                 .map_err(|error| self.storage("write", path, error))?;
         }
         Ok(())
+    }
+
+    /// Leaves a file out of lists from now on.
+    pub(crate) fn hide(&self, id: Id) {
+        self.state().hidden.insert(id);
     }
 
     /// The files written through this view, by their names.
@@ -197,7 +203,9 @@ impl ReadBackend for View {
         let known = listed.into_iter().filter_map(|(name, size)| {
             Some((name.parse().ok()?, u32::try_from(size).unwrap_or(u32::MAX)))
         });
+        let hidden = this.state().hidden.clone();
         Ok(known
+            .filter(|(id, _)| !hidden.contains(id))
             .filter(|(id, _)| tpe != FileType::Key || this.only_key.is_none_or(|key| key == *id))
             .collect())
     }

@@ -149,7 +149,7 @@ fn find(inner: &Inner, id: SnapshotId, shape: Shape) -> Result<SnapshotFile> {
 }
 
 /// The one entry at a snapshot's top.
-fn top(
+pub(crate) fn top(
     session: &Session,
     repository: &Repository<impl IndexedFull>,
     snapshot: &SnapshotFile,
