@@ -162,8 +162,8 @@ impl Vault {
         self.run(move |inner| documents::forget(inner, &ids)).await
     }
 
-    /// Gives back room that nothing refers to any more: marks it, and deletes what was marked at
-    /// least `grace` ago by an earlier prune. Others may save and restore meanwhile. `grace` has to
+    /// Gives back room that nothing refers to any more: marks what is older than `grace`, and
+    /// deletes what was marked at least `grace` ago by an earlier prune. Others may save and restore meanwhile. `grace` has to
     /// be longer than any save or restore that may be under way; a day is, and costs little.
     ///
     /// # Errors

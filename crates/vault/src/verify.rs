@@ -22,10 +22,14 @@ use crate::{
     Result, VaultError, hex,
     open::Inner,
     restore::top,
+    save::index_files,
     session::Session,
     snapshot::{Shape, SnapshotId, retry_if_gone},
     store::Store,
 };
+
+/// How often it is begun anew because the vault was pruned meanwhile.
+const ATTEMPTS: usize = 5;
 
 /// How many lost entries of a snapshot are named.
 const NAMED: usize = 100;
@@ -75,27 +79,22 @@ pub struct Lost {
 }
 
 pub(crate) fn verify(inner: &Inner, read_data: bool) -> Result<Verified> {
-    retry_if_gone(|| once(inner, read_data))
+    for _ in 0..ATTEMPTS {
+        let index = index_files(inner)?;
+        let verified = retry_if_gone(|| once(inner, read_data))?;
+        // What is missing may be what a prune has deleted since the index was read.
+        if verified.is_sound() || index_files(inner)? == index {
+            return Ok(verified);
+        }
+    }
+    Err(VaultError::Busy { location: inner.location.clone() })
 }
 
 fn once(inner: &Inner, read_data: bool) -> Result<Verified> {
     let (session, repository) = inner.session()?;
     let files = Files { inner, session: &session, verified: Mutex::default() };
 
-    let mut packs = BTreeMap::new();
-    for (id, _) in files.list("index")? {
-        let name = format!("index/{}", &*id.to_hex());
-        if !files.is_sound(&name, &id, None)? {
-            session.hide(id);
-            continue;
-        }
-        let index: IndexFile =
-            repository.get_file(&id.into()).map_err(|error| session.explain(&error))?;
-        let sizes = index.packs.iter().map(|pack| (pack.id.into_inner(), pack.pack_size()));
-        packs.extend(sizes);
-    }
-    let unsound = files.packs(packs, read_data)?;
-
+    // Snapshots before the index, in which there is then all that they refer to.
     let mut snapshots = Vec::new();
     for (id, _) in files.list("snapshots")? {
         files.verified().snapshots += 1;
@@ -111,7 +110,20 @@ fn once(inner: &Inner, read_data: bool) -> Result<Verified> {
         snapshot.id = id.into();
         snapshots.push(snapshot);
     }
-    let repository = repository.to_indexed().map_err(|error| session.explain(&error))?;
+    let mut packs = BTreeMap::new();
+    for (id, _) in files.list("index")? {
+        let name = format!("index/{}", &*id.to_hex());
+        if !files.is_sound(&name, &id, None)? {
+            session.hide(id);
+            continue;
+        }
+        let index: IndexFile =
+            repository.get_file(&id.into()).map_err(|error| session.explain(&error))?;
+        let all = index.packs.iter().chain(&index.packs_to_delete);
+        packs.extend(all.map(|pack| (pack.id.into_inner(), pack.pack_size())));
+    }
+    let unsound = files.packs(packs, read_data)?;
+    let repository = inner.index(&session, repository)?;
     let mut search = Search {
         session: &session,
         repository: &repository,

@@ -5,19 +5,15 @@ use std::{fs, io::Cursor, path::Path};
 use rclaude_vault::{Key, Location, Secret, Vault, VaultError, archive, digest};
 use serde_json::json;
 
-use crate::support::{Rig, everything};
+use crate::support::{Rig, everything, noise, write};
 
 const LIMIT: u64 = 1 << 30;
-
-fn key() -> Key {
-    Key::Passphrase(Secret::new("for the way"))
-}
 
 /// An archive of a small vault with one snapshot.
 async fn packed(rig: &Rig) -> Vec<u8> {
     let tree = rig.path("tree");
-    everything(&tree);
-    let vault = Vault::open_or_create(&rig.location(), &key()).await.unwrap();
+    write(&tree.join("dir/file"), noise(1, 30_000));
+    let vault = rig.vault().await;
     vault.save(&tree, "session").await.unwrap();
     vault.put("manifest.json", "{\"session\":7}").await.unwrap();
     let mut file = Vec::new();
@@ -37,14 +33,21 @@ fn entries(dir: &Path) -> usize {
 #[tokio::test]
 async fn an_archive_is_the_vault_it_was_made_of() {
     let rig = Rig::new();
-    let file = packed(&rig).await;
+    everything(&rig.path("tree"));
+    let key = Key::Passphrase(Secret::new("for the way"));
+    Vault::open_or_create(&rig.location(), &key).await.unwrap();
+    let vault = Vault::open(&rig.location(), &key).await.unwrap();
+    vault.save(&rig.path("tree"), "session").await.unwrap();
+    vault.put("manifest.json", "{\"session\":7}").await.unwrap();
+    let mut file = Vec::new();
+    archive::pack(&rig.path("vault"), &json!({ "made by": "a test" }), &mut file).unwrap();
     let elsewhere = rig.path("elsewhere");
     assert_eq!(archive::header(Cursor::new(&file)).unwrap(), json!({ "made by": "a test" }));
     assert_eq!(unpack(&file, &elsewhere).unwrap(), json!({ "made by": "a test" }));
     let place = Location::Dir(elsewhere);
     let refused = Vault::open(&place, &Key::Passphrase(Secret::new("guess"))).await.unwrap_err();
     assert!(matches!(refused, VaultError::WrongKey { .. }), "{refused}");
-    let vault = Vault::open(&place, &key()).await.unwrap();
+    let vault = Vault::open(&place, &key).await.unwrap();
     assert!(vault.verify(true).await.unwrap().is_sound());
     assert_eq!(vault.get("manifest.json").await.unwrap().unwrap(), b"{\"session\":7}");
     let snapshot = vault.list().await.unwrap().remove(0);
