@@ -169,6 +169,8 @@ queries! {
               AND state = 'wanted' ORDER BY id LIMIT 1");
     LATEST = concat!("SELECT ", columns!(), " FROM checkpoint WHERE session = $1 \
               AND state = 'sealed' ORDER BY id DESC LIMIT 1");
+    LATEST_ID = "SELECT id FROM checkpoint WHERE session = $1 AND state = 'sealed' \
+                 ORDER BY id DESC LIMIT 1";
     LATEST_OF_SANDBOX = concat!("SELECT ", columns!(), " FROM checkpoint WHERE session = $1 \
               AND sandbox = $2 AND state = 'sealed' ORDER BY id DESC LIMIT 1");
     OF_SESSION = concat!("SELECT ", columns!(), " FROM checkpoint WHERE session = $1 \
@@ -282,6 +284,11 @@ pub async fn wanted(conn: &mut Conn, session: &SessionId) -> Result<Option<Check
 /// A session's newest.
 pub async fn latest(conn: &mut Conn, session: &SessionId) -> Result<Option<CheckpointRow>> {
     conn.first(LATEST, [session.into()]).await?.as_ref().map(read).transpose()
+}
+
+/// A session's newest, by name alone.
+pub async fn latest_id(conn: &mut Conn, session: &SessionId) -> Result<Option<CheckpointId>> {
+    conn.first(LATEST_ID, [session.into()]).await?.map(|row| row.get("id")).transpose()
 }
 
 /// The newest one of what a sandbox was.

@@ -2,8 +2,10 @@
 
 use std::fmt;
 
+use aes256ctr_poly1305aes::{Aes256CtrPoly1305Aes, aead::Aead as _};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use rustic_core::repofile::MasterKey;
+use rustix::rand::{GetRandomFlags, getrandom};
 use sha2::{Digest as _, Sha256};
 
 /// A passphrase in the clear. `Debug` does not show it.
@@ -64,4 +66,17 @@ fn master_key(encrypt: &[u8], k: &[u8], r: &[u8]) -> crate::Result<MasterKey> {
         "encrypt": STANDARD.encode(encrypt),
     });
     serde_json::from_value(json).map_err(|error| crate::VaultError::Internal(error.to_string()))
+}
+
+/// Encrypts and authenticates one of the engine's own files, as the engine does.
+pub(crate) fn seal(key: &MasterKey, content: &[u8]) -> crate::Result<Vec<u8>> {
+    let failed = |what: &str| crate::VaultError::Internal(what.to_owned());
+    let key = [&key.encrypt[..], &key.mac.k, &key.mac.r].concat();
+    let key: &[u8; 64] = key.as_slice().try_into().map_err(|_| failed("no key is this long"))?;
+    let mut nonce = [0; 16];
+    getrandom(&mut nonce, GetRandomFlags::empty()).map_err(|_| failed("there is no randomness"))?;
+    let sealed = Aes256CtrPoly1305Aes::new(key.into())
+        .encrypt((&nonce).into(), content)
+        .map_err(|_| failed("what is to be sealed is too long"))?;
+    Ok([&nonce[..], &sealed].concat())
 }

@@ -22,6 +22,8 @@
 //! # }
 //! ```
 
+pub mod archive;
+
 mod documents;
 mod error;
 mod hex;
@@ -36,6 +38,7 @@ mod snapshot;
 mod store;
 mod tree;
 mod vault;
+mod verify;
 
 pub use documents::Document;
 pub use error::{Result, VaultError};
@@ -47,3 +50,4 @@ pub use save::Saved;
 pub use snapshot::{Content, Snapshot, SnapshotId};
 pub use tree::digest::{TreeDigest, digest};
 pub use vault::Vault;
+pub use verify::{DamagedFile, Lost, Verified};

@@ -10,22 +10,25 @@
 //! key. It is written after `config` and again if it is missing.
 
 use std::{
+    collections::HashSet,
     fs, io,
     sync::{Arc, Mutex},
 };
 
 use bytes::Bytes;
 use rustic_core::{
-    ConfigOptions, Credentials, Id, KeyOptions, OpenStatus, Repository, RepositoryBackends,
-    RepositoryOptions, RusticError, repofile::MasterKey,
+    ConfigOptions, Credentials, Id, IndexedFullStatus, KeyOptions, OpenStatus, Repository,
+    RepositoryBackends, RepositoryOptions, RusticError,
+    repofile::{IndexFile, MasterKey},
 };
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::{
     Key, Location, Result, VaultError, hex,
-    key::derive,
+    key::{derive, seal},
     session::{Session, View, describe},
+    snapshot::retry_if_gone,
     store::{self, Store},
 };
 
@@ -62,6 +65,48 @@ pub(crate) struct Inner {
 }
 
 impl Inner {
+    /// A view for reading: with all that is there, marked for deletion or not.
+    ///
+    /// What a prune has marked may have come into use since, which the next prune will see. Until
+    /// then the engine overlooks it. So what is marked is shown to it once more, in an index file
+    /// that is nowhere but in memory.
+    pub(crate) fn readable(&self) -> Result<(Arc<Session>, Repository<IndexedFullStatus>)> {
+        retry_if_gone(|| {
+            let (session, repository) = self.session()?;
+            let repository = self.index(&session, repository)?;
+            Ok((session, repository))
+        })
+    }
+
+    /// Reads the index, marked or not.
+    pub(crate) fn index(
+        &self,
+        session: &Session,
+        repository: Repository<OpenStatus>,
+    ) -> Result<Repository<IndexedFullStatus>> {
+        let read = || -> Result<_, Box<RusticError>> {
+            let (mut known, mut marked) = (HashSet::new(), IndexFile::default());
+            for file in repository.stream_files::<IndexFile>()? {
+                let (_, file) = file?;
+                known.extend(file.packs.iter().map(|pack| pack.id));
+                marked.packs.extend(file.packs_to_delete);
+            }
+            // Of packs that no index knew there is nothing but the name.
+            marked.packs.retain(|pack| !known.contains(&pack.id) && !pack.blobs.is_empty());
+            Ok(marked)
+        };
+        session.keep_index();
+        let marked = read().map_err(|error| session.explain(&error))?;
+        if !marked.packs.is_empty() {
+            let json = serde_json::to_vec(&marked);
+            let json = json.map_err(|error| VaultError::Internal(error.to_string()))?;
+            session.show_index(seal(&self.key, &json)?);
+        }
+        let indexed = repository.to_indexed().map_err(|error| session.explain(&error));
+        session.drop_index();
+        indexed
+    }
+
     /// A view of the files as they are now, and the engine on it. One for each operation: what the
     /// engine read once it does not read again.
     pub(crate) fn session(&self) -> Result<(Arc<Session>, Repository<OpenStatus>)> {
@@ -140,17 +185,24 @@ pub(crate) fn open_or_create(location: &Location, key: &Key) -> Result<Inner> {
     options.set_treepack_size_limit = Some(size(PACK_SIZE)?);
     let made = engine(&session)
         .and_then(|engine| engine.init(&credentials, &KeyOptions::default(), &options));
-    if let Err(error) = made {
-        let error = session.explain(&error);
-        if store.read("config").is_err() {
-            return Err(error);
+    let made = match made {
+        Ok(made) => made,
+        Err(error) => {
+            let error = session.explain(&error);
+            if store.read("config").is_err() {
+                return Err(error);
+            }
+            // Somebody else was first: the key file written here belongs to no vault.
+            for path in session.written() {
+                store.remove(&path).map_err(|error| session.storage("remove", path, error))?;
+            }
+            return open(location, key);
         }
-        // Somebody else was first: the key file written here belongs to no vault.
-        for path in session.written() {
-            store.remove(&path).map_err(|error| session.storage("remove", path, error))?;
-        }
-    }
-    open(location, key)
+    };
+    let read = store.read("config");
+    let config = read.map_err(|error| session.storage("read", "config".to_owned(), error))?;
+    write_header(&*store, &name, &config)?;
+    Ok(Inner { store, location: name, key: made.key(), config, pruning: Mutex::new(()) })
 }
 
 /// Sizes are of a type of the engine's that has no name here, but reads from text.

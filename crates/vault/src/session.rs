@@ -6,7 +6,7 @@
 //! operation is known to have gone well: writing it is the commit, and it is ours to do.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     io,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
@@ -41,6 +41,12 @@ struct State {
     snapshots: Vec<(Id, Bytes)>,
     windows: HashMap<Id, Vec<Window>>,
     written: Vec<String>,
+    hidden: HashSet<Id>,
+    /// Index files that were read, while they are kept, and those that are nowhere else.
+    index: Option<HashMap<Id, Bytes>>,
+    shown: Vec<(Id, u32)>,
+    /// The snapshots there were.
+    listed: Option<Vec<(Id, u32)>>,
 }
 
 /// A view that the engine can hold.
@@ -99,6 +105,41 @@ impl Session {
                 .map_err(|error| self.storage("write", path, error))?;
         }
         Ok(())
+    }
+
+    /// Leaves a file out of lists from now on.
+    pub(crate) fn hide(&self, id: Id) {
+        self.state().hidden.insert(id);
+    }
+
+    /// Lists the snapshots, and lists no others from now on. Whoever reads the index after this
+    /// finds there all that they refer to.
+    pub(crate) fn settle_snapshots(self: &Arc<Self>) -> Result<()> {
+        let listed = View(Arc::clone(self))
+            .list_with_size(FileType::Snapshot)
+            .map_err(|error| self.explain(&error))?;
+        self.state().listed = Some(listed);
+        Ok(())
+    }
+
+    /// Keeps index files in memory from now on: they are read twice.
+    pub(crate) fn keep_index(&self) {
+        self.state().index = Some(HashMap::new());
+    }
+
+    /// Shows an index file that is nowhere but here.
+    pub(crate) fn show_index(&self, sealed: Vec<u8>) {
+        let id = Id::random();
+        let mut state = self.state();
+        state.shown.push((id, u32::try_from(sealed.len()).unwrap_or(u32::MAX)));
+        state.index.get_or_insert_default().insert(id, sealed.into());
+    }
+
+    /// Lets go of all of them.
+    pub(crate) fn drop_index(&self) {
+        let mut state = self.state();
+        state.index = None;
+        state.shown = Vec::new();
     }
 
     /// The files written through this view, by their names.
@@ -190,6 +231,11 @@ impl ReadBackend for View {
             let entry = |size| (Id::default(), u32::try_from(size).unwrap_or(u32::MAX));
             return Ok(size.map(entry).into_iter().collect());
         }
+        if tpe == FileType::Snapshot
+            && let Some(listed) = &this.state().listed
+        {
+            return Ok(listed.clone());
+        }
         let listed = this
             .store
             .list(tpe.dirname())
@@ -197,7 +243,14 @@ impl ReadBackend for View {
         let known = listed.into_iter().filter_map(|(name, size)| {
             Some((name.parse().ok()?, u32::try_from(size).unwrap_or(u32::MAX)))
         });
+        let (hidden, shown) = {
+            let state = this.state();
+            (state.hidden.clone(), state.shown.clone())
+        };
+        let shown = shown.into_iter().filter(|_| tpe == FileType::Index);
         Ok(known
+            .chain(shown)
+            .filter(|(id, _)| !hidden.contains(id))
             .filter(|(id, _)| tpe != FileType::Key || this.only_key.is_none_or(|key| key == *id))
             .collect())
     }
@@ -208,8 +261,19 @@ impl ReadBackend for View {
         {
             return Ok(config.clone());
         }
+        if tpe == FileType::Index
+            && let Some(kept) = self.0.state().index.as_ref().and_then(|index| index.get(id))
+        {
+            return Ok(kept.clone());
+        }
         let path = path(tpe, id);
-        self.0.store.read(&path).map_err(|error| self.0.note("read", path, error))
+        let bytes = self.0.store.read(&path).map_err(|error| self.0.note("read", path, error))?;
+        if tpe == FileType::Index
+            && let Some(index) = &mut self.0.state().index
+        {
+            index.insert(*id, bytes.clone());
+        }
+        Ok(bytes)
     }
 
     fn read_partial(

@@ -4,11 +4,12 @@ use std::{fmt, path::Path, sync::Arc, time::Duration};
 
 use crate::{
     Document, Key, Location, Pruned, Restored, Result, Saved, Snapshot, SnapshotId, TreeDigest,
-    VaultError, documents,
+    VaultError, Verified, documents,
     open::{self, Inner},
     prune, restore,
     save::{self, Source},
     snapshot::{self, Shape},
+    verify,
 };
 
 /// An open vault. Cheap to clone; clones, other handles and other processes may all use the same
@@ -161,8 +162,8 @@ impl Vault {
         self.run(move |inner| documents::forget(inner, &ids)).await
     }
 
-    /// Gives back room that nothing refers to any more: marks it, and deletes what was marked at
-    /// least `grace` ago by an earlier prune. Others may save and restore meanwhile. `grace` has to
+    /// Gives back room that nothing refers to any more: marks what is older than `grace`, and
+    /// deletes what was marked at least `grace` ago by an earlier prune. Others may save and restore meanwhile. `grace` has to
     /// be longer than any save or restore that may be under way; a day is, and costs little.
     ///
     /// # Errors
@@ -170,6 +171,16 @@ impl Vault {
     /// [`VaultError::Busy`] if somebody else prunes.
     pub async fn prune(&self, grace: Duration) -> Result<Pruned> {
         self.run(move |inner| prune::prune(inner, grace)).await
+    }
+
+    /// Looks whether all that is stored is there, and, with `read_data`, whether it is what was
+    /// stored; names what is damaged and what is lost by it.
+    ///
+    /// # Errors
+    ///
+    /// Only if it cannot be told. Damage is no error but an answer.
+    pub async fn verify(&self, read_data: bool) -> Result<Verified> {
+        self.run(move |inner| verify::verify(inner, read_data)).await
     }
 
     /// How many bytes the vault takes where it is kept.

@@ -307,6 +307,11 @@ impl Inner {
         Ok(SandboxRef(spec.id.to_string()))
     }
 
+    /// The template's own tree, lowest of all.
+    pub(super) fn skeleton(&self) -> &Path {
+        &self.host.skeleton
+    }
+
     /// The trees of the layers it begins with, uppermost first.
     fn stack(&self, spec: &SandboxSpec) -> Result<Vec<PathBuf>, Failure> {
         let count = spec.stack.len() + spec.layers.len() + 1;

@@ -34,7 +34,7 @@ use crate::{
     Result, VaultError,
     open::Inner,
     session::Session,
-    snapshot::{self, Shape, SnapshotId, retry_if_gone},
+    snapshot::{self, Shape, SnapshotId},
     tree::{Facts, Kind, node::to_facts},
 };
 
@@ -61,11 +61,7 @@ struct Item {
 pub(crate) fn tree(inner: &Inner, id: SnapshotId, into: &Path) -> Result<Restored> {
     let snapshot = find(inner, id, Shape::Tree)?;
     let place = Place::new(into)?;
-    let (session, repository) = retry_if_gone(|| {
-        let (session, repository) = inner.session()?;
-        let repository = repository.to_indexed().map_err(|error| session.explain(&error))?;
-        Ok((session, repository))
-    })?;
+    let (session, repository) = inner.readable()?;
     let mut restored = Restored::default();
     let mut plan = Plan::default();
     // The first name of each file that has several.
@@ -126,11 +122,7 @@ pub(crate) fn content(
     snapshot: &SnapshotFile,
     mut take: impl FnMut(&[u8]) -> Result<()>,
 ) -> Result<()> {
-    let (session, repository) = retry_if_gone(|| {
-        let (session, repository) = inner.session()?;
-        let repository = repository.to_indexed().map_err(|error| session.explain(&error))?;
-        Ok((session, repository))
-    })?;
+    let (session, repository) = inner.readable()?;
     let node = top(&session, &repository, snapshot)?;
     contents::read(&session, &repository, node.content.as_deref().unwrap_or_default(), &mut take)
 }
@@ -149,7 +141,7 @@ fn find(inner: &Inner, id: SnapshotId, shape: Shape) -> Result<SnapshotFile> {
 }
 
 /// The one entry at a snapshot's top.
-fn top(
+pub(crate) fn top(
     session: &Session,
     repository: &Repository<impl IndexedFull>,
     snapshot: &SnapshotFile,
@@ -208,11 +200,7 @@ fn is_plain(name: &OsStr) -> bool {
 /// The digest of a saved tree, as [`crate::digest`] has it of one on disk.
 pub(crate) fn digest(inner: &Inner, id: SnapshotId) -> Result<crate::TreeDigest> {
     let snapshot = find(inner, id, Shape::Tree)?;
-    let (session, repository) = retry_if_gone(|| {
-        let (session, repository) = inner.session()?;
-        let repository = repository.to_indexed().map_err(|error| session.explain(&error))?;
-        Ok((session, repository))
-    })?;
+    let (session, repository) = inner.readable()?;
     let mut digester = crate::tree::digest::Digester::default();
     walk(&session, &repository, &snapshot, |item| {
         if digester.entry(&item.path, &item.facts) {

@@ -91,7 +91,8 @@ fn attempt(
         Ok((session, known, repository))
     })?;
     let mut options = BackupOptions::default().no_scan(true);
-    match parent {
+    // Only of trees it is known when their files last changed.
+    match parent.filter(|_| shape == Shape::Tree) {
         Some(parent) => options.parent_opts.parents = vec![parent.id.to_hex().to_string()],
         None => options.parent_opts.force = true,
     }
@@ -150,7 +151,7 @@ fn forget(inner: &Inner, session: &Arc<Session>, id: &EngineId) -> Result<()> {
 }
 
 /// The index files there are.
-fn index_files(inner: &Inner) -> Result<HashSet<String>> {
+pub(crate) fn index_files(inner: &Inner) -> Result<HashSet<String>> {
     let listed = inner.store.list("index").map_err(|source| VaultError::Storage {
         doing: "list",
         path: "index".to_owned(),
@@ -176,7 +177,7 @@ fn is_sound(inner: &Inner, known: &HashSet<String>, made: &SnapshotFile) -> Resu
     })
 }
 
-fn is_complete(repository: &Repository<impl IndexedFull>, made: &SnapshotFile) -> bool {
+pub(crate) fn is_complete(repository: &Repository<impl IndexedFull>, made: &SnapshotFile) -> bool {
     let (mut todo, mut seen) = (vec![made.tree], HashSet::new());
     while let Some(id) = todo.pop() {
         if !seen.insert(id) {

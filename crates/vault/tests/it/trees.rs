@@ -64,18 +64,19 @@ async fn saving_again_adds_what_is_new_and_no_more() {
     let rig = Rig::new();
     let tree = rig.path("tree");
     everything(&tree);
+    let mut content = noise(2, 24_000_000);
+    write(&tree.join("large"), &content);
     let vault = rig.vault().await;
     let first = vault.save(&tree, "layer").await.unwrap();
     let again = vault.save(&tree, "layer").await.unwrap();
     assert_eq!(again.added_bytes, 0);
     assert_eq!((again.files, again.total_bytes), (first.files, first.total_bytes));
-    // Four bytes in the middle of a file of five million.
-    let mut content = noise(2, 5_000_000);
-    content[2_500_000..2_500_004].copy_from_slice(b"edit");
+    // Four bytes in the middle of a file that makes many chunks.
+    content[12_000_000..12_000_004].copy_from_slice(b"edit");
     write(&tree.join("large"), &content);
     let edited = vault.save(&tree, "layer").await.unwrap();
     assert!(
-        (1..3_000_000).contains(&edited.added_bytes) && edited.added_bytes < first.added_bytes / 2,
+        edited.added_bytes > 0 && edited.added_bytes < first.added_bytes / 2,
         "{} bytes after {}",
         edited.added_bytes,
         first.added_bytes

@@ -21,7 +21,7 @@ use super::{
 
 /// Builds trees. Nobody else writes to where it works.
 #[derive(Debug)]
-pub(super) struct Builder<'a> {
+struct Builder<'a> {
     parent: BorrowedFd<'a>,
     /// Holds copied contents by number, and a whiteout to link others to.
     contents: BorrowedFd<'a>,
@@ -46,7 +46,7 @@ pub(super) fn build(
 }
 
 impl<'a> Builder<'a> {
-    pub(super) fn new(parent: BorrowedFd<'a>, contents: BorrowedFd<'a>) -> Self {
+    fn new(parent: BorrowedFd<'a>, contents: BorrowedFd<'a>) -> Self {
         let (ladder, metas, dressed) = Default::default();
         Self { parent, contents, ladder, metas, dressed, has_whiteout: false }
     }
@@ -62,18 +62,20 @@ impl<'a> Builder<'a> {
             }
             What::File { number, meta, links } => self.file(&step.name, number, &meta, links),
             What::Link { target, meta } => self.link(&step.name, &target, &meta),
-            What::Special { kind, device, meta } => self.special(&step.name, kind, device, &meta),
+            What::Special { kind, device, meta } => {
+                make_special(self.here(), &step.name, kind, device, &meta)
+            }
             What::Whiteout => self.whiteout(&step.name),
         }
     }
 
     /// The directory being filled.
-    pub(super) fn here(&self) -> BorrowedFd<'_> {
+    fn here(&self) -> BorrowedFd<'_> {
         if self.metas.is_empty() { self.parent } else { self.ladder.here() }
     }
 
     /// Makes a directory and goes into it; it gets `meta` when it is left.
-    pub(super) fn enter(&mut self, name: &CStr, meta: Meta) -> io::Result<()> {
+    fn enter(&mut self, name: &CStr, meta: Meta) -> io::Result<()> {
         rustix::fs::mkdirat(self.here(), name, Mode::RWXU)?;
         let made = open_directory(self.here(), name)?;
         self.ladder.push(made)?;
@@ -81,7 +83,7 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    pub(super) fn leave(&mut self) -> io::Result<()> {
+    fn leave(&mut self) -> io::Result<()> {
         let left = self.ladder.pop()?;
         // Last, because filling it moved its times and needed rights that it may not have.
         match (left, self.metas.pop()) {
@@ -90,7 +92,7 @@ impl<'a> Builder<'a> {
         }
     }
 
-    pub(super) fn finish(mut self) -> io::Result<()> {
+    fn finish(mut self) -> io::Result<()> {
         while !self.metas.is_empty() {
             self.leave()?;
         }
@@ -111,33 +113,21 @@ impl<'a> Builder<'a> {
         Ok(())
     }
 
-    pub(super) fn link(&self, name: &CStr, target: &CStr, meta: &Meta) -> io::Result<()> {
+    fn link(&self, name: &CStr, target: &CStr, meta: &Meta) -> io::Result<()> {
         rustix::fs::symlinkat(target, self.here(), name)?;
-        meta.give_at(self.here(), name)
-    }
-
-    pub(super) fn special(
-        &self,
-        name: &CStr,
-        kind: FileType,
-        device: u64,
-        meta: &Meta,
-    ) -> io::Result<()> {
-        match rustix::fs::mknodat(self.here(), name, kind, Mode::RUSR, device) {
-            // Without privilege there are no devices, and none can have been made.
-            Err(Errno::PERM) if kind != FileType::Fifo => return Ok(()),
-            other => other?,
-        }
         meta.give_at(self.here(), name)
     }
 
     /// Makes a whiteout. All of a layer are links to one, as overlayfs itself does it: that is
     /// quicker and takes less room.
-    pub(super) fn whiteout(&mut self, name: &CStr) -> io::Result<()> {
+    fn whiteout(&mut self, name: &CStr) -> io::Result<()> {
         const FIRST: &CStr = c"whiteout";
         if !self.has_whiteout {
             make_whiteout(self.contents, FIRST)?;
             self.has_whiteout = true;
+        }
+        if let Some(meta) = self.metas.last_mut() {
+            meta.set_whiteouts();
         }
         match rustix::fs::linkat(self.contents, FIRST, self.here(), name, AtFlags::empty()) {
             Err(Errno::MLINK) => make_whiteout(self.here(), name),
@@ -146,10 +136,26 @@ impl<'a> Builder<'a> {
     }
 }
 
+/// Makes a pipe or a device, a whiteout among them.
+pub(super) fn make_special(
+    dir: BorrowedFd<'_>,
+    name: &CStr,
+    kind: FileType,
+    device: u64,
+    meta: &Meta,
+) -> io::Result<()> {
+    match rustix::fs::mknodat(dir, name, kind, Mode::RUSR, device) {
+        // Without privilege there are no devices, and none can have been made.
+        Err(Errno::PERM) if kind != FileType::Fifo => return Ok(()),
+        other => other?,
+    }
+    meta.give_at(dir, name)
+}
+
 const FOR_META: OFlags = OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// A device that overlayfs takes for "nothing here". Anybody may make one since Linux 5.8.
-fn make_whiteout(dir: impl AsFd, name: &CStr) -> io::Result<()> {
+pub(super) fn make_whiteout(dir: impl AsFd, name: &CStr) -> io::Result<()> {
     let mode = Mode::empty();
     match rustix::fs::mknodat(dir, name, FileType::CharacterDevice, mode, 0) {
         Err(Errno::PERM) => Err(io::Error::new(

@@ -92,18 +92,19 @@ impl Contents {
         let meta = Arc::new(Meta::read(&stat, &source)?);
         let number = self.numbers;
         self.numbers += 1;
-        let target = self.create(number)?;
+        let target = create(self.dir(), number)?;
         copy_content(&source, &target, &stat)?;
         let (doubted, pass) = (doubted(&mark), self.pass);
         let copy = Copy { mark, meta: Arc::clone(&meta), number, doubted, pass };
         self.copies.insert(mark.ino, copy);
         Ok(Some(Copied { mark, meta, number }))
     }
+}
 
-    fn create(&self, number: u64) -> io::Result<OwnedFd> {
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-        Ok(rustix::fs::openat(&self.dir, numbered(number), flags, Mode::RUSR | Mode::WUSR)?)
-    }
+/// Makes the file for a copy.
+pub(super) fn create(dir: BorrowedFd<'_>, number: u64) -> io::Result<OwnedFd> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+    Ok(rustix::fs::openat(dir, numbered(number), flags, Mode::RUSR | Mode::WUSR)?)
 }
 
 /// What a copy is called in the draft.

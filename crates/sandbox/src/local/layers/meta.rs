@@ -105,7 +105,22 @@ impl Meta {
     /// With those attributes of the file or directory behind `fd` that a sandbox can see or that
     /// mean something in any overlay.
     pub(in super::super) fn read(stat: &Stat, fd: impl AsFd) -> io::Result<Self> {
-        Ok(Self { attributes: attributes(fd.as_fd())?, ..Self::of(stat) })
+        let mut attributes = attributes(fd.as_fd())?;
+        for (_, value) in attributes.iter_mut().filter(|(name, _)| name.as_c_str() == ORIGIN) {
+            // Where it came from means nothing elsewhere; that it came from somewhere does.
+            value.clear();
+        }
+        if !FileType::from_raw_mode(stat.st_mode).is_dir() {
+            attributes.retain(|(name, _)| name.as_c_str() != ORIGIN);
+        }
+        Ok(Self { attributes, ..Self::of(stat) })
+    }
+
+    /// What a directory gets of which nothing is known.
+    pub(super) fn plain_directory() -> Self {
+        let time = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let times = Timestamps { last_access: time, last_modification: time };
+        Self { uid: 0, gid: 0, mode: 0o040_755, times, attributes: Vec::new() }
     }
 
     pub(super) fn is_opaque(&self) -> bool {
@@ -117,6 +132,19 @@ impl Meta {
         if opaque {
             self.attributes.push((OPAQUE.to_owned(), b"y".to_vec()));
         }
+    }
+
+    /// Notes that a directory may hold whiteouts. Where it has nothing to be merged with,
+    /// overlayfs reads a directory as it is, and its whiteouts would be names of nothing, unless
+    /// it bears the mark of one that once was merged.
+    pub(super) fn set_whiteouts(&mut self) {
+        if !self.has_whiteouts() {
+            self.attributes.push((ORIGIN.to_owned(), Vec::new()));
+        }
+    }
+
+    pub(super) fn has_whiteouts(&self) -> bool {
+        self.attributes.iter().any(|(name, _)| name.as_c_str() == ORIGIN)
     }
 
     /// Gives all of it to what is behind `fd`. In this order: a new owner takes the set-user-id
@@ -148,12 +176,15 @@ impl Meta {
 /// Marks a directory that hides what lies below it.
 const OPAQUE: &std::ffi::CStr = c"user.overlay.opaque";
 
-/// Whether an attribute belongs to what a layer keeps. Of overlayfs's own only the opaque flag
-/// does: the others tell of the file system the tree was written on. What a sandbox sets under
+/// Is on a directory that was made over one of a lower layer.
+const ORIGIN: &std::ffi::CStr = c"user.overlay.origin";
+
+/// Whether an attribute belongs to what a layer keeps. Of overlayfs's own only those two do: the
+/// others tell of the file system the tree was written on. What a sandbox sets under
 /// overlayfs's name is stored escaped (`user.overlay.overlay.`) and is the sandbox's.
 fn kept(name: &[u8]) -> bool {
     match name.strip_prefix(b"user.overlay.") {
-        Some(own) => own == b"opaque" || own.starts_with(b"overlay."),
+        Some(own) => matches!(own, b"opaque" | b"origin") || own.starts_with(b"overlay."),
         None => {
             name.starts_with(b"user.")
                 || name == b"security.capability"

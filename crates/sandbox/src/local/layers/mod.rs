@@ -13,13 +13,16 @@
 
 pub(super) mod btrfs;
 mod build;
+mod combine;
 mod content;
+mod graft;
 mod index;
 mod ladder;
 mod meta;
 mod seal;
 mod shelf;
 mod size;
+mod union;
 mod walk;
 pub(super) mod way;
 
@@ -96,19 +99,14 @@ impl Layering for LocalProvider {
     }
 
     async fn flatten(&self, layers: &[LayerId], into: &LayerId) -> Result<()> {
-        let _ = (layers, into);
-        self.run("flatten layers", |_| {
-            Err(Failure::new(FailureClass::Unsupported, "layers cannot be flattened yet"))
-        })
-        .await
+        let (layers, into) = (layers.to_vec(), into.clone());
+        self.run("flatten layers", move |inner| combine::flatten(inner, &layers, &into)).await
     }
 
     async fn graft(&self, from: &[LayerId], paths: &[PathBuf], into: &LayerId) -> Result<()> {
-        let _ = (from, paths, into);
-        self.run("take parts of a checkpoint", |_| {
-            Err(Failure::new(FailureClass::Unsupported, "layers cannot be grafted yet"))
-        })
-        .await
+        let (from, paths, into) = (from.to_vec(), paths.to_vec(), into.clone());
+        let work = move |inner: &_| combine::graft(inner, &from, &paths, &into);
+        self.run("take parts of a checkpoint", work).await
     }
 
     async fn layer(&self, layer: &LayerId) -> Result<Option<PathBuf>> {

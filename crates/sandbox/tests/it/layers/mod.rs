@@ -1,4 +1,6 @@
 //! States of sandboxes kept as layers, and others started on them.
 
 mod basics;
+mod parts;
+mod random;
 mod view;

@@ -86,8 +86,6 @@ impl SessionManager {
         };
         let sequel = Sequel::Rewind { to, scope: request.scope };
         let row = self.seal(id, CheckpointKind::Rewind, None, Some(sequel), once).await?;
-        // Its new machine is on its way; the session is as its owner wants it from here on.
-        self.want(id, Desired::Running).await?;
         Ok(row.checkpoint)
     }
 

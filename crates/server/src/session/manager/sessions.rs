@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use rclaude_sandbox::provider::ProviderKind;
 use rclaude_store::{
-    StoreError, Tx, clock, sandbox, session,
+    Conn, StoreError, Tx, clock, sandbox, session,
     session::{Checkout as CheckoutRow, NewSession, SessionPage, SessionRow, SessionSettings},
     turn,
 };
@@ -220,15 +220,19 @@ impl SessionManager {
             .await
             .map_err(from_store)?;
         if let Some(word) = spent {
-            return Err(Problem::new(
-                ErrorCode::AllowanceExhausted,
-                format!("the session has used up its {word}; raise it to go on"),
-            ));
+            return Err(exhausted(word));
         }
         let handle = self.handle(id).await?;
         handle.active();
         handle.nudge();
         Ok(handle)
+    }
+
+    /// Refuses work for a session that has used up an allowance.
+    pub(super) async fn refuse_spent(&self, id: &SessionId) -> Result<()> {
+        let mut conn = self.engine.store.read().await.map_err(from_store)?;
+        let spent = spent(&mut conn, id, self.engine.now()).await.map_err(from_store)?;
+        spent.map_or(Ok(()), |word| Err(exhausted(word)))
     }
 
     /// Refuses a prompt that could not be worked on.
@@ -360,9 +364,16 @@ pub(in crate::session) fn new_sandbox(
     }
 }
 
+fn exhausted(word: &str) -> Problem {
+    Problem::new(
+        ErrorCode::AllowanceExhausted,
+        format!("the session has used up its {word}; raise it with `rclaude set` to go on"),
+    )
+}
+
 /// The allowance that a session has used up, by its word.
 async fn spent(
-    tx: &mut Tx,
+    tx: &mut Conn,
     id: &SessionId,
     now: Timestamp,
 ) -> rclaude_store::Result<Option<&'static str>> {
