@@ -40,6 +40,7 @@ CREATE TABLE checkpoint (
     created_at    INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX checkpoint_session ON checkpoint (session, id);
+CREATE INDEX checkpoint_sealed ON checkpoint (session, id) WHERE state = 'sealed';
 CREATE INDEX checkpoint_wanted ON checkpoint (session, id) WHERE state = 'wanted';
 CREATE INDEX checkpoint_unstored ON checkpoint (id) WHERE state = 'sealed' AND stored = 0;
 

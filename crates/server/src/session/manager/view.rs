@@ -18,7 +18,7 @@ pub(super) async fn view(conn: &mut Conn, row: SessionRow) -> rclaude_store::Res
         Some(_) => approval::pending(conn, &row.id).await?,
         None => Vec::new(),
     };
-    let latest = checkpoint::latest(conn, &row.id).await?.map(|row| row.checkpoint.id);
+    let latest = checkpoint::latest_id(conn, &row.id).await?;
     let approvals = asks.into_iter().map(|ask| ask.approval).collect();
     Ok(Session {
         pending_approvals: approvals,
