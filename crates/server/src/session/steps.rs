@@ -282,7 +282,18 @@ impl Actor {
                 self.set_phase(reached, None).await?;
                 Ok(Next::Again)
             }
-            Err(error) => self.provider_failed(error).await,
+            Err(error) => {
+                // One that ended before it stood still cannot be frozen, however often we try.
+                if let Ok(seen) = self.engine.provider.inspect(&self.reference()).await {
+                    let ladder = self.engine.ladder();
+                    let observed = lifecycle::observe(self.sandbox.phase, seen, ladder);
+                    if observed != self.sandbox.phase {
+                        self.found(observed).await?;
+                        return Ok(Next::Again);
+                    }
+                }
+                self.provider_failed(error).await
+            }
         }
     }
 
