@@ -470,7 +470,10 @@ impl Actor {
             | Phase::Hibernating
             | Phase::Archiving
             | Phase::Destroying => {
-                self.notice(NoticeLevel::Error, "provider_failed", reason).await?;
+                // Every nudge is another attempt; its owner is told now and then.
+                if self.attempts.is_multiple_of(PATIENCE) {
+                    self.notice(NoticeLevel::Error, "provider_failed", reason).await?;
+                }
                 Ok(Next::Wait(self.backoff()))
             }
             _ => self.reject(reason).await,
