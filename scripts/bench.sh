@@ -24,3 +24,5 @@ echo "== gateway: added latency and throughput"
 "${first[@]}" bench/gateway_litellm.sh
 echo "== the whole platform, from outside"
 "${first[@]}" python3 bench/platform.py
+echo "== pauses, checkpoints, forks, recovery, from outside"
+"${first[@]}" python3 bench/lifecycle.py

@@ -158,7 +158,7 @@ pub trait SandboxProvider: fmt::Debug + Send + Sync + 'static {
     /// What it used.
     async fn stats(&self, sandbox: &SandboxRef) -> Result<SandboxStats>;
 
-    /// Opens a stream to the sandbox's daemon.
+    /// Opens a stream to the sandbox's daemon. Fails at once if it is frozen: it could not answer.
     async fn dial(&self, sandbox: &SandboxRef) -> Result<AgentStream>;
 
     /// Every sandbox this server made, for the sweep.
@@ -195,7 +195,8 @@ pub trait Pausing: Send + Sync {
     /// The most that a pause can keep here.
     fn keeps(&self) -> Kept;
     /// Lets every process stand still, memory and all. `Unsupported` where [`keeps`](Self::keeps)
-    /// says so. Idempotent.
+    /// says so, `Rejected` where it does not run, `Unavailable` where some process cannot stand
+    /// still now; they all go on then. Idempotent.
     async fn freeze(&self, sandbox: &SandboxRef) -> Result<()>;
     /// Ends its processes, frozen or not, and keeps its disk. Idempotent.
     async fn stop(&self, sandbox: &SandboxRef) -> Result<()>;

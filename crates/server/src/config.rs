@@ -10,6 +10,8 @@ use std::{
 
 use url::Url;
 
+use crate::{session::policy::Policy, snapshots::SnapshotOptions};
+
 /// Everything `rclaude serve` can be told.
 #[derive(Debug, Clone)]
 pub struct ServeOptions {
@@ -23,6 +25,10 @@ pub struct ServeOptions {
     pub supervisor: Vec<OsString>,
     /// What `owner/name` means: a URL in which `{}` stands for it.
     pub forge: String,
+    /// When sessions are set aside by themselves, and what is kept how often.
+    pub policy: Policy,
+    /// Where states outlive this machine's disk, and how often what is backed up.
+    pub snapshots: SnapshotOptions,
 }
 
 /// Where model requests go, and what opens the door there.

@@ -8,10 +8,12 @@ pub mod clock;
 pub mod config;
 pub mod egress;
 pub mod gateway;
+mod host;
 mod info;
 mod metering;
 pub mod repo;
 mod run;
 pub mod session;
+pub mod snapshots;
 
 pub use run::{Ready, ServeError, run};

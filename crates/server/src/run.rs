@@ -3,9 +3,12 @@
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
-use rclaude_sandbox::local::{LocalConfig, LocalProvider};
+use rclaude_sandbox::{
+    local::{LocalConfig, LocalProvider},
+    provider::SandboxProvider,
+};
 use rclaude_store::{Store, StoreError};
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::Notify};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use url::Url;
 
@@ -19,7 +22,8 @@ use crate::{
     info::Info,
     metering::StoredUsage,
     repo::{RepoCache, RepoError},
-    session::{engine::Engine, live::Live, manager::SessionManager, sweep},
+    session::{engine::Engine, heartbeat, live::Live, manager::SessionManager, sweep},
+    snapshots::{self, Snapshots},
 };
 
 /// How long requests under way may take to end when the server goes down.
@@ -102,9 +106,21 @@ pub async fn run(
     let usage = Arc::new(StoredUsage::new(store.clone()));
     let gateway = Gateway::new(&gateway_config, usage, clock.clone(), tracker.clone())?;
     let repos = RepoCache::new(dir.join("repos"), "git")?.with_forge(&options.forge);
+    let provider: Arc<dyn SandboxProvider> = Arc::new(provider);
+    let snapshots = Snapshots::new(snapshots::Parts {
+        store: store.clone(),
+        provider: provider.clone(),
+        repos: repos.clone(),
+        clock: clock.clone(),
+        data_dir: dir.clone(),
+        options: options.snapshots,
+    });
     let engine = Arc::new(Engine {
         store: store.clone(),
-        provider: Arc::new(provider),
+        snapshots: snapshots.clone(),
+        provider,
+        policy: options.policy,
+        sweep: Notify::new(),
         repos,
         gateway,
         clock: clock.clone(),
@@ -120,7 +136,9 @@ pub async fn run(
         sessions.recover().await.map_err(|problem| ServeError::Engine(problem.detail))?;
 
     tracker.spawn(sweep::run(engine.clone()));
+    tracker.spawn(heartbeat::run(engine.clone()));
     let token = owner_token(&dir)?;
+    tracker.spawn(snapshots::background::run(snapshots, stop.clone()));
     let metrics = metrics_recorder();
     let upkeep = metrics.clone();
     let stopping = stop.clone();

@@ -158,6 +158,7 @@ async fn add_session(store: &Store) -> SessionId {
         id: id.clone(),
         name: id.as_str().replace('_', "-"),
         settings: session::SessionSettings::default(),
+        origin: None,
         at: Timestamp::from_micros(0),
     };
     store.write(async move |tx| session::insert(tx, &new).await).await.unwrap();

@@ -82,7 +82,7 @@ pub enum StoreError {
 
 impl StoreError {
     /// Nothing under that id.
-    pub(crate) fn not_found(what: &'static str, reference: &impl ToString) -> Self {
+    pub fn not_found(what: &'static str, reference: &impl ToString) -> Self {
         Self::NotFound { what, reference: reference.to_string() }
     }
 

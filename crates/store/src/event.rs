@@ -26,6 +26,8 @@ queries! {
                     ($1, $2, $11, $12, $13, $14), ($1, $2, $15, $16, $17, $18), \
                     ($1, $2, $19, $20, $21, $22), ($1, $2, $23, $24, $25, $26), \
                     ($1, $2, $27, $28, $29, $30), ($1, $2, $31, $32, $33, $34)";
+    TURN_STARTED = "SELECT seq FROM event WHERE session = $1 AND turn = $2 \
+                    AND body LIKE '{\"type\":\"turn_started\"%' ORDER BY seq LIMIT 1";
     LAST_SEQ = "SELECT last_seq FROM session WHERE id = $1";
     // Sizes are added up first, over at most `$3` small columns; then only what fits is read.
     AFTER = "SELECT seq, at, turn, body FROM event WHERE session = $1 AND seq > $2 AND seq <= \
@@ -35,6 +37,16 @@ queries! {
                   ORDER BY seq LIMIT $3) AS nearest) AS sized \
               WHERE before < $4) \
              ORDER BY seq";
+}
+
+/// Where the log says that a turn began, if it did.
+pub async fn turn_started(
+    conn: &mut Conn,
+    session: &SessionId,
+    turn: &TurnId,
+) -> Result<Option<Seq>> {
+    let row = conn.first(TURN_STARTED, [session.into(), turn.into()]).await?;
+    row.map(|row| row.get("seq")).transpose()
 }
 
 /// Appends entries, all of one moment. Answers the numbers of the first and the last.

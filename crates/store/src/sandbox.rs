@@ -2,11 +2,11 @@
 
 use std::fmt;
 
-use rclaude_types::{Generation, Phase, SandboxId, SessionId, Timestamp};
+use rclaude_types::{Generation, LayerId, Phase, SandboxId, SessionId, Timestamp};
 
 use crate::{
-    Conn, Result, StoreError, Tx,
-    db::{Row, queries},
+    Conn, Result, StoreError, Tx, clock,
+    db::{Json, Row, queries},
 };
 
 /// A sandbox's row.
@@ -26,6 +26,8 @@ pub struct SandboxRow {
     pub generation: Generation,
     /// What its daemon is spoken to with.
     pub token: String,
+    /// The sealed layers it started on, uppermost first.
+    pub stack: Vec<LayerId>,
     /// When it was asked for.
     pub created_at: Timestamp,
     /// When its phase last changed.
@@ -42,6 +44,7 @@ impl fmt::Debug for SandboxRow {
             .field("phase", &self.phase)
             .field("generation", &self.generation)
             .field("token", &"<redacted>")
+            .field("stack", &self.stack)
             .field("created_at", &self.created_at)
             .field("updated_at", &self.updated_at)
             .finish()
@@ -59,6 +62,8 @@ pub struct NewSandbox {
     pub provider: String,
     /// What its daemon will be spoken to with.
     pub token: String,
+    /// The sealed layers it is to start on, uppermost first.
+    pub stack: Vec<LayerId>,
     /// Now.
     pub at: Timestamp,
 }
@@ -75,13 +80,13 @@ impl fmt::Debug for NewSandbox {
 
 macro_rules! columns {
     () => {
-        "id, session, provider, provider_ref, phase, generation, token, created_at, updated_at"
+        "id, session, provider, provider_ref, phase, generation, token, stack, created_at, updated_at"
     };
 }
 
 queries! {
-    INSERT = "INSERT INTO sandbox (id, session, provider, phase, generation, token, created_at, \
-              updated_at) VALUES ($1, $2, $3, 'pending', 1, $4, $5, $5)";
+    INSERT = "INSERT INTO sandbox (id, session, provider, phase, generation, token, stack, \
+              created_at, updated_at) VALUES ($1, $2, $3, 'pending', 1, $4, $5, $6, $6)";
     GET = concat!("SELECT ", columns!(), " FROM sandbox WHERE id = $1");
     CURRENT = concat!("SELECT ", columns!(), " FROM sandbox WHERE session = $1 \
                ORDER BY id DESC LIMIT 1");
@@ -93,6 +98,8 @@ queries! {
                     OR EXISTS (SELECT 1 FROM session \
                                WHERE session.id = sandbox.session AND session.desired = 'deleted')) \
                   ORDER BY id");
+    EXISTING_STACKS = "SELECT stack FROM sandbox WHERE phase <> 'destroyed' \
+                       AND phase <> 'archived'";
     SET_PHASE = "UPDATE sandbox SET phase = $3, provider_ref = coalesce($4, provider_ref), \
                  generation = generation + 1, updated_at = $5 WHERE id = $1 AND generation = $2";
 }
@@ -106,6 +113,7 @@ fn read(row: &Row) -> Result<SandboxRow> {
         phase: row.get("phase")?,
         generation: row.get("generation")?,
         token: row.get("token")?,
+        stack: row.get::<Json<_>>("stack")?.0,
         created_at: row.get("created_at")?,
         updated_at: row.get("updated_at")?,
     })
@@ -118,9 +126,11 @@ pub async fn insert(tx: &mut Tx, new: &NewSandbox) -> Result<SandboxRow> {
         (&new.session).into(),
         (&new.provider).into(),
         (&new.token).into(),
+        Json(&new.stack).into(),
         new.at.into(),
     ];
     tx.run(INSERT, values).await?;
+    clock::replaced(tx, &new.session, new.at).await?;
     get(tx, &new.id).await
 }
 
@@ -147,6 +157,17 @@ pub async fn to_destroy(conn: &mut Conn) -> Result<Vec<SandboxRow>> {
     conn.all(TO_DESTROY, []).await?.iter().map(read).collect()
 }
 
+/// The layers that sandboxes which have a disk started on.
+pub async fn layers_in_use(conn: &mut Conn) -> Result<Vec<LayerId>> {
+    let mut layers = Vec::new();
+    for row in conn.all(EXISTING_STACKS, []).await? {
+        layers.extend(row.get::<Json<Vec<LayerId>>>("stack")?.0);
+    }
+    layers.sort();
+    layers.dedup();
+    Ok(layers)
+}
+
 /// Moves a sandbox on from the generation that was read, with the provider's name for it where
 /// that was learnt. Fails with [`StoreError::Stale`] if somebody else moved it meanwhile, and
 /// with [`StoreError::Impossible`] if the transition table has no such step.
@@ -167,5 +188,9 @@ pub async fn set_phase(
     }
     let values = [id.into(), generation.into(), next.into(), provider_ref.into(), at.into()];
     tx.run(SET_PHASE, values).await?;
+    // The time of a sandbox that was replaced is its successor's.
+    if current(tx, &row.session).await?.id == *id {
+        clock::moved(tx, &row.session, row.phase, next, at).await?;
+    }
     get(tx, id).await
 }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use rclaude_types::{
-    AgentKind, CreateSession, Desired, Generation, MicroUsd, PermissionMode, RepositorySource,
-    Resources, Seq, SessionId, Timestamp,
+    AgentKind, CreateSession, Desired, ExecId, Generation, LifePolicy, MicroUsd, Origin,
+    PermissionMode, RepositorySource, Resources, Seq, SessionId, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -23,6 +23,12 @@ pub struct SessionRow {
     pub name: String,
     /// What its owner wants.
     pub desired: Desired,
+    /// Why, where that was not its owner's wish.
+    pub desired_reason: Option<String>,
+    /// Where it came from, if from another session.
+    pub origin: Option<Origin>,
+    /// The command that runs its setup script, once it was started.
+    pub setup_exec: Option<ExecId>,
     /// Counts changes of name, settings and desired; a change of settings names the one it read.
     pub generation: Generation,
     /// What it is made of.
@@ -71,6 +77,12 @@ pub struct SessionSettings {
     pub allow_root: bool,
     /// Labels of the caller's.
     pub labels: BTreeMap<String, String>,
+    /// A shell script to run before the first prompt.
+    pub setup: Option<String>,
+    /// When it is set aside by itself, and what is kept how often.
+    pub life: LifePolicy,
+    /// When `life` was set.
+    pub life_since: Option<Timestamp>,
 }
 
 impl From<CreateSession> for SessionSettings {
@@ -87,6 +99,8 @@ impl From<CreateSession> for SessionSettings {
             template,
             allow_root,
             labels,
+            setup,
+            life,
         } = request;
         Self {
             repository,
@@ -98,6 +112,9 @@ impl From<CreateSession> for SessionSettings {
             template,
             allow_root,
             labels,
+            setup,
+            life,
+            life_since: None,
         }
     }
 }
@@ -111,6 +128,8 @@ pub struct NewSession {
     pub name: String,
     /// What it is made of.
     pub settings: SessionSettings,
+    /// Where it comes from, if from another session.
+    pub origin: Option<Origin>,
     /// Now.
     pub at: Timestamp,
 }
@@ -155,13 +174,15 @@ macro_rules! columns {
         "session.id, session.name, session.desired, session.generation, session.settings, \
          session.base_commit, session.branch, session.checkout, session.failure, \
          session.agent_session_id, session.last_seq, session.cost_micros, session.created_at, \
-         session.updated_at, session.deleted_at"
+         session.updated_at, session.deleted_at, session.desired_reason, session.origin, \
+         session.setup_exec"
     };
 }
 
 queries! {
-    INSERT = "INSERT INTO session (id, name, desired, generation, settings, last_seq, \
-              cost_micros, created_at, updated_at) VALUES ($1, $2, 'running', 1, $3, 0, 0, $4, $4)";
+    INSERT = "INSERT INTO session (id, name, desired, generation, settings, origin, \
+              last_seq, cost_micros, created_at, updated_at) \
+              VALUES ($1, $2, 'running', 1, $3, $4, 0, 0, $5, $5)";
     INSERT_LABEL = "INSERT INTO session_label (session, key, value) VALUES ($1, $2, $3)";
     DELETE_LABELS = "DELETE FROM session_label WHERE session = $1";
     NAME_HOLDER = "SELECT id FROM session WHERE name = $1 AND desired <> 'deleted'";
@@ -183,14 +204,15 @@ queries! {
                JOIN session ON session.id = turn.session \
                WHERE turn.state IN ('running', 'awaiting_input') AND session.deleted_at IS NULL \
                AND session.desired <> 'deleted' AND turn.state <> 'ended'";
-    SET_DESIRED = "UPDATE session SET desired = $2, generation = generation + 1, updated_at = $3 \
-                   WHERE id = $1";
+    SET_DESIRED = "UPDATE session SET desired = $2, desired_reason = $3, \
+                   generation = generation + 1, updated_at = $4 WHERE id = $1";
     UPDATE_SETTINGS = "UPDATE session SET name = $3, settings = $4, generation = generation + 1, \
                        updated_at = $5 WHERE id = $1 AND generation = $2";
     SET_FAILURE = "UPDATE session SET failure = $2, updated_at = $3 WHERE id = $1";
     SET_CHECKOUT = "UPDATE session SET base_commit = $2, branch = $3, checkout = $4, \
                     updated_at = $5 WHERE id = $1";
     SET_AGENT_SESSION = "UPDATE session SET agent_session_id = $2, updated_at = $3 WHERE id = $1";
+    SET_SETUP = "UPDATE session SET setup_exec = $2, updated_at = $3 WHERE id = $1";
     MARK_DELETED = "UPDATE session SET desired = 'deleted', deleted_at = coalesce(deleted_at, $2), \
                     updated_at = $2 WHERE id = $1";
 }
@@ -200,6 +222,9 @@ fn read(row: &Row) -> Result<SessionRow> {
         id: row.get("id")?,
         name: row.get("name")?,
         desired: row.word("desired")?,
+        desired_reason: row.get("desired_reason")?,
+        origin: row.get::<Option<Json<_>>>("origin")?.map(|json| json.0),
+        setup_exec: row.get("setup_exec")?,
         generation: row.get("generation")?,
         settings: row.get::<Json<_>>("settings")?.0,
         base_commit: row.get("base_commit")?,
@@ -218,7 +243,13 @@ fn read(row: &Row) -> Result<SessionRow> {
 /// Adds a session that is to run. Fails with [`StoreError::NameTaken`].
 pub async fn insert(tx: &mut Tx, new: &NewSession) -> Result<SessionRow> {
     refuse_taken(tx, &new.name, &new.id).await?;
-    let values = [(&new.id).into(), (&new.name).into(), Json(&new.settings).into(), new.at.into()];
+    let values = [
+        (&new.id).into(),
+        (&new.name).into(),
+        Json(&new.settings).into(),
+        new.origin.as_ref().map(Json).into(),
+        new.at.into(),
+    ];
     tx.run(INSERT, values).await?;
     insert_labels(tx, &new.id, &new.settings).await?;
     get(tx, &new.id).await
@@ -299,7 +330,7 @@ pub async fn counts(conn: &mut Conn) -> Result<SessionCounts> {
         let sessions = row.get("sessions")?;
         match row.word("desired")? {
             Desired::Running => counts.running = sessions,
-            Desired::Paused => counts.paused = sessions,
+            Desired::Paused | Desired::Hibernated | Desired::Archived => counts.paused += sessions,
             Desired::Deleted => counts.deleting = sessions,
         }
     }
@@ -309,22 +340,23 @@ pub async fn counts(conn: &mut Conn) -> Result<SessionCounts> {
     Ok(counts)
 }
 
-/// Notes what the owner wants; wanting the same again changes nothing. A deletion cannot be
-/// taken back: [`StoreError::Conflict`].
+/// Notes what the owner wants, or what is wanted for a `reason` that is not theirs; wanting the
+/// same again changes nothing. A deletion cannot be taken back: [`StoreError::Conflict`].
 pub async fn set_desired(
     tx: &mut Tx,
     id: &SessionId,
     desired: Desired,
+    reason: Option<&str>,
     at: Timestamp,
 ) -> Result<SessionRow> {
     let row = get(tx, id).await?;
-    if row.desired == desired {
+    if row.desired == desired && row.desired_reason.as_deref() == reason {
         return Ok(row);
     }
     if row.desired == Desired::Deleted {
         return Err(StoreError::Conflict("the session is deleted".to_owned()));
     }
-    tx.run(SET_DESIRED, [id.into(), label(desired).into(), at.into()]).await?;
+    tx.run(SET_DESIRED, [id.into(), label(desired).into(), reason.into(), at.into()]).await?;
     get(tx, id).await
 }
 
@@ -386,6 +418,17 @@ pub async fn set_agent_session(
 ) -> Result<()> {
     let values = [id.into(), agent_session_id.into(), at.into()];
     let changed = tx.run(SET_AGENT_SESSION, values).await?;
+    found(changed, id)
+}
+
+/// Notes which command runs the setup script.
+pub async fn set_setup(
+    tx: &mut Tx,
+    id: &SessionId,
+    exec: Option<&ExecId>,
+    at: Timestamp,
+) -> Result<()> {
+    let changed = tx.run(SET_SETUP, [id.into(), exec.into(), at.into()]).await?;
     found(changed, id)
 }
 

@@ -2,7 +2,7 @@
 //! finds its rows by an index.
 
 use crate::{
-    agent, approval,
+    agent, approval, carry, checkpoint, clock,
     db::{self, Sql},
     event, exec, idempotency, key, meta, sandbox, session, turn, usage,
 };
@@ -11,6 +11,9 @@ fn all() -> impl Iterator<Item = Sql> {
     let rooms = [
         agent::ALL,
         approval::ALL,
+        carry::ALL,
+        checkpoint::ALL,
+        clock::ALL,
         event::ALL,
         exec::ALL,
         idempotency::ALL,
@@ -27,10 +30,24 @@ fn all() -> impl Iterator<Item = Sql> {
 
 /// Texts that look at every row of a table, and why they may.
 const SCANS: &[(&str, &str)] = &[
+    ("rclaude_store::carry::FORGET_LAYERS", "wants all layers"),
+    ("rclaude_store::carry::STACKS", "wants the layers of all checkpoints"),
+    ("rclaude_store::checkpoint::ALL_STACKS", "wants the layers of all checkpoints"),
+    (
+        "rclaude_store::checkpoint::WANTED_LAYERS",
+        "wants all that are wanted, by the index of those",
+    ),
+    (
+        "rclaude_store::checkpoint::WANTED_SEQUELS",
+        "wants all that are wanted, by the index of those",
+    ),
+    ("rclaude_store::checkpoint::UNSTORED", "wants the oldest of a few, by the index of those"),
+    ("rclaude_store::checkpoint::ALL_LAYERS", "wants all layers"),
     ("rclaude_store::key::LIST", "wants all keys, of which there are few"),
     ("rclaude_store::session::WORKING", "wants all open turns, by the index of those"),
     ("rclaude_store::session::COUNTS", "wants all live sessions, by the index of those"),
     ("rclaude_store::session::LIVE", "wants all live sessions, by the index of those"),
+    ("rclaude_store::sandbox::EXISTING_STACKS", "wants all that exist, by the index of those"),
     ("rclaude_store::sandbox::TO_DESTROY", "wants all that exist, by the index of those"),
     ("rclaude_store::approval::PENDING_COUNTS", "wants all that wait, by the index of those"),
     ("rclaude_store::db::migrate::TABLES", "looks at the schema"),

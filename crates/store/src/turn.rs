@@ -1,11 +1,12 @@
 //! Turns: a session's queue of prompts and what became of them.
 
-use rclaude_types::{SessionId, Timestamp, Turn, TurnId, TurnOutcome, TurnState};
+use rclaude_types::{Seq, SessionId, Timestamp, Turn, TurnId, TurnOutcome, TurnState};
 use serde_json::Value;
 
 use crate::{
     Conn, Result, StoreError, Tx,
     db::{Json, Row, label, queries},
+    event,
 };
 
 /// A turn's row.
@@ -69,6 +70,13 @@ queries! {
                  ORDER BY number");
     OPEN = concat!("SELECT ", columns!(), " FROM turn WHERE session = $1 AND state <> 'ended' \
             ORDER BY state = 'queued', number LIMIT 1");
+    LAST_BEGUN = "SELECT id FROM turn WHERE session = $1 AND started_at IS NOT NULL \
+                  AND steer = 0 AND undone = 0 ORDER BY number DESC LIMIT $2";
+    UNDONE = "SELECT number FROM turn WHERE session = $1 AND undone = 1 ORDER BY number";
+    BEGUN = "SELECT id, number FROM turn WHERE session = $1 AND started_at IS NOT NULL \
+             ORDER BY number DESC";
+    DO_AGAIN = "UPDATE turn SET undone = 0 WHERE session = $1 AND undone = 1";
+    UNDO = "UPDATE turn SET undone = 1 WHERE session = $1 AND number = $2";
     SET_STATE = "UPDATE turn SET state = $2, started_at = coalesce(started_at, $3) WHERE id = $1";
     REQUEUE = "UPDATE turn SET state = 'queued', started_at = NULL WHERE id = $1";
     END = "UPDATE turn SET state = 'ended', outcome = $2, failure = $3, ended_at = $4 WHERE id = $1";
@@ -91,6 +99,34 @@ fn read(row: &Row) -> Result<TurnRow> {
         steer: row.get("steer")?,
         input: row.get::<Json<_>>("input")?.0,
     })
+}
+
+/// The last turns that began and were not taken back, newest first.
+pub async fn last_begun(conn: &mut Conn, session: &SessionId, limit: u32) -> Result<Vec<TurnId>> {
+    let rows = conn.all(LAST_BEGUN, [session.into(), i64::from(limit).into()]).await?;
+    rows.iter().map(|row| row.get("id")).collect()
+}
+
+/// The numbers of the turns that were taken back by rewinds.
+pub async fn undone(conn: &mut Conn, session: &SessionId) -> Result<Vec<i64>> {
+    conn.all(UNDONE, [session.into()]).await?.iter().map(|row| row.get("number")).collect()
+}
+
+/// Notes that the session went back to a state that knew the log up to `seq`, in which the turns
+/// `undone` had been taken back: those are, and all that began after it.
+pub async fn taken_back(tx: &mut Tx, session: &SessionId, seq: Seq, undone: &[i64]) -> Result<()> {
+    tx.run(DO_AGAIN, [session.into()]).await?;
+    for &number in undone {
+        tx.run(UNDO, [session.into(), number.into()]).await?;
+    }
+    for row in tx.all(BEGUN, [session.into()]).await? {
+        let (id, number): (TurnId, i64) = (row.get("id")?, row.get("number")?);
+        match event::turn_started(tx, session, &id).await? {
+            Some(began) if began <= seq => break,
+            _ => tx.run(UNDO, [session.into(), number.into()]).await?,
+        };
+    }
+    Ok(())
 }
 
 /// Adds a turn to the end of its session's queue.

@@ -21,8 +21,8 @@ pub enum CheckpointKind {
     Rewind,
     /// The session was about to be forked.
     Fork,
-    /// It came with an imported session.
-    Import,
+    /// What the session began with: another session's state, or an imported one.
+    Origin,
 }
 
 impl CheckpointKind {

@@ -236,6 +236,9 @@ pub enum EventBody {
         /// The signal that ended it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         signal: Option<i32>,
+        /// Why, where it did not end by itself.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
     },
     /// Its whole state was kept as a checkpoint.
     CheckpointCreated {
@@ -245,8 +248,9 @@ pub enum EventBody {
     /// It was taken back to an earlier state. What is above in the log stays true of what
     /// happened; files or conversation are no longer what it says.
     Rewound {
-        /// The state it was taken back to.
-        to: CheckpointId,
+        /// The state it was taken back to; how it began if absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        to: Option<CheckpointId>,
         /// The state before, to go back to.
         before: CheckpointId,
         /// What was taken back.

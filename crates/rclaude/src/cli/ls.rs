@@ -91,6 +91,8 @@ pub(super) const fn status(status: SessionStatus) -> &'static str {
         SessionStatus::Working => "working",
         SessionStatus::AwaitingInput => "awaiting input",
         SessionStatus::Paused => "paused",
+        SessionStatus::Hibernated => "hibernated",
+        SessionStatus::Archived => "archived",
         SessionStatus::Failed => "failed",
         SessionStatus::Deleted => "deleted",
     }

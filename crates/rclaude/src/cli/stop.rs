@@ -25,13 +25,13 @@ pub(crate) struct StopArgs {
 }
 
 pub(crate) async fn run(args: StopArgs, cx: &mut Context) -> Done {
-    each(cx, &args.sessions, Desired::Paused).await
+    each(cx, &args.sessions, Desired::Hibernated).await
 }
 
 /// Brings sessions where their owner wants them, one after another, and waits until they are.
 pub(super) async fn each(cx: &mut Context, sessions: &[String], desired: Desired) -> Done {
     let (verb, doing, done) = match desired {
-        Desired::Paused => ("pause", "stopping", "stopped"),
+        Desired::Hibernated => ("pause", "stopping", "stopped"),
         _ => ("resume", "resuming", "resumed"),
     };
     let client = cx.client().await?;
@@ -69,7 +69,7 @@ async fn bring(
 
 fn under_way(session: &Session) -> bool {
     let there = match session.desired {
-        Desired::Paused => Phase::Paused,
+        Desired::Hibernated => Phase::Hibernated,
         _ => Phase::Running,
     };
     session.phase != there && session.status != SessionStatus::Failed

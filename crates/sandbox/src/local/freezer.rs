@@ -25,8 +25,9 @@ use rustix::{
 use super::cgroup::{Hierarchies, Place, Placement, field, make_dir};
 
 /// How long a freeze is waited for on the processor before the waiter sleeps: an idle sandbox
-/// stands still sooner than a sleeper wakes.
-const AT_ONCE: Duration = Duration::from_micros(60);
+/// stands still sooner than a sleeper wakes, and on a busy host whoever lets go of the processor
+/// gets it back a scheduler's tick later.
+const AT_ONCE: Duration = Duration::from_micros(100);
 /// Between two looks at a version 1 freezer, which tells nobody when it is done.
 const LONGEST_NAP: Duration = Duration::from_millis(4);
 
@@ -200,8 +201,7 @@ impl<'a> Freezer<'a> {
                 return Ok(false);
             };
             if waited < AT_ONCE {
-                // They may want this very processor to stand still on.
-                std::thread::yield_now();
+                std::hint::spin_loop();
             } else if self.place.unified {
                 // The kernel tells of changes since the last read.
                 let timeout = Timespec {

@@ -7,6 +7,9 @@
 //! sandbox's network. It outlives the server, and sandboxes outlive both, because all that must
 //! be known about a running one is in its directory (see [`layout`] and [`record`]).
 //!
+//! Freezing is the one thing done to a running sandbox that the server does itself (see
+//! [`freeze`]): two writes that need no namespace.
+//!
 //! A fork from the server itself would cost in proportion to the server's memory, and every
 //! mount of the host would be copied into each sandbox; that is why there are two.
 

@@ -13,6 +13,9 @@ use super::{
 };
 use crate::provider::{Kept, Pausing, Result, SandboxRef};
 
+/// How long a half-frozen sandbox that is to end may take to stand still.
+const MOMENT: Duration = Duration::from_millis(100);
+
 #[async_trait]
 impl Pausing for LocalProvider {
     fn keeps(&self) -> Kept {
@@ -93,6 +96,9 @@ impl Inner {
         let state = self.alive(id).during("read what is known of the sandbox")?;
         let Some(state) = state.filter(|state| state.cgroups.is_frozen()) else { return Ok(()) };
         if let Some(freezer) = state.cgroups.freezer() {
+            // Whoever froze it may have been killed before all stood still. What will not stand
+            // still in a moment is killed on the run.
+            let _ = freezer.freeze(MOMENT);
             let daemon = Pid::from_raw(state.process.pid).filter(|_| !grace.is_zero());
             freezer.kill_all_but(daemon).during("end the sandbox's processes")?;
         }

@@ -145,4 +145,21 @@ mod tests {
         let cut: Vec<_> = pieces(&found).map(|range| range.len()).collect();
         assert_eq!(cut, [0x2_1000, PIECE, PIECE, 0x100_0000]);
     }
+
+    #[test]
+    fn the_kernel_is_asked_for_all_in_pieces_while_the_sandbox_is_frozen() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = |name: &str| dir.path().join(name);
+        fs::write(file("memory.current"), format!("{}\n", PIECE + 7)).unwrap();
+        fs::write(file("memory.reclaim"), "").unwrap();
+        let asked = || fs::read_to_string(file("memory.reclaim")).unwrap();
+        let place = Place { dir: dir.path().to_owned(), unified: true, controllers: Vec::new() };
+        let cgroups = Placement(vec![place]);
+        fs::write(file("cgroup.freeze"), "0\n").unwrap();
+        by_the_kernel(&cgroups).unwrap();
+        assert_eq!(asked(), "");
+        fs::write(file("cgroup.freeze"), "1\n").unwrap();
+        by_the_kernel(&cgroups).unwrap();
+        assert_eq!(asked(), "7");
+    }
 }

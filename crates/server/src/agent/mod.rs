@@ -60,6 +60,9 @@ pub trait Adapter: Send + Sync {
     /// Where in the sandbox the agent keeps a conversation: absent if it never wrote it down.
     fn transcript(&self, agent_session: Uuid) -> String;
 
+    /// The directory in the sandbox where the agent keeps all conversations.
+    fn conversations(&self) -> &'static str;
+
     /// Asks the process to end. It exits with code 0.
     fn end_session(&self, request_id: &str) -> Vec<u8>;
 }

@@ -186,7 +186,8 @@ pub(super) async fn delete(State(api): State<Api>, InSession(id): InSession) -> 
 
 /// Sets a session aside.
 ///
-/// Its processes end; files, conversation, queue and bill stay. Pausing twice is fine.
+/// Its processes stand still in memory, or end (`hibernate`), or leave the machine with all its
+/// files (`archive`); conversation, queue and bill stay. Pausing twice is fine.
 #[utoipa::path(
     post,
     path = "/v1/sessions/{session}/pause",
@@ -198,7 +199,7 @@ pub(super) async fn pause(
     State(api): State<Api>,
     InSession(id): InSession,
 ) -> Result<Answer<Session>> {
-    Ok(Answer(api.sessions.pause(&id).await?))
+    Ok(Answer(api.sessions.pause(&id, rclaude_types::PauseSession::default()).await?))
 }
 
 /// Brings a session back.

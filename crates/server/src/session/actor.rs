@@ -19,20 +19,25 @@
 use std::{sync::Arc, time::Duration};
 
 use rclaude_store::{
-    StoreError, sandbox,
+    StoreError, checkpoint, sandbox,
     sandbox::SandboxRow,
     session::{self, SessionRow},
 };
 use rclaude_types::{NoticeLevel, Phase};
-use tokio::time::{Instant, sleep_until};
+use tokio::{
+    task::JoinHandle,
+    time::{Instant, sleep_until},
+};
 
 use super::{
     agent_run::AgentRun,
     brake::Brake,
+    checkpoint::Sealing,
     engine::Engine,
     lifecycle::{Step, next_step},
     link::Link,
     live::Handle,
+    rest::Frozen,
 };
 
 /// How long a settled actor goes without a look at its rows.
@@ -57,6 +62,21 @@ pub(super) struct Actor {
     pub(super) falls: Brake,
     /// Whether its owner was told that the disk is full.
     pub(super) told_full: bool,
+    /// Whether a checkpoint is wanted.
+    pub(super) keeping: bool,
+    /// When a turn last ended, as far as we were there.
+    pub(super) turn_ended: Option<Instant>,
+    /// What is copied ahead for it.
+    pub(super) sealing: Option<Sealing>,
+    /// Brings a checkpoint into the snapshot store.
+    pub(super) storing: Option<JoinHandle<()>>,
+    /// Whether a sandbox at rest was looked at.
+    pub(super) looked: bool,
+    /// When the last checkpoint was made, as far as we were there.
+    pub(super) kept_at: Instant,
+    /// Since when the sandbox has stood still, as far as we were there, and whether its memory
+    /// was given back.
+    pub(super) frozen: Option<Frozen>,
     /// Ticks that failed, and when the last did.
     failures: Brake,
 }
@@ -120,6 +140,13 @@ impl Actor {
             attempts: 0,
             falls,
             told_full: false,
+            keeping: false,
+            turn_ended: None,
+            sealing: None,
+            storing: None,
+            looked: false,
+            kept_at: Instant::now(),
+            frozen: None,
             failures,
         })
     }
@@ -150,18 +177,30 @@ impl Actor {
         self.session = session::get(&mut conn, &self.handle.id).await?;
         self.sandbox = sandbox::current(&mut conn, &self.handle.id).await?;
         drop(conn);
-        let step = next_step(self.session.desired, self.sandbox.phase, self.engine.can());
+        let step = next_step(self.session.desired, self.sandbox.phase, self.engine.ladder());
         if step != Step::Settled {
             return self.perform(step).await;
         }
         match self.sandbox.phase {
             Phase::Destroyed => self.bury_session().await,
             Phase::Running if self.link.is_none() => self.relink().await,
-            Phase::Running => {
-                self.mind_disk().await?;
-                self.drive_agent().await
-            }
+            Phase::Running => self.tend().await,
+            Phase::Paused | Phase::Hibernated => self.rest().await,
+            Phase::Archived => self.mind_checkpoints().await,
             _ => Ok(Next::Wait(INSPECTION)),
+        }
+    }
+
+    /// A running sandbox: its disk, its states, its agent, its idleness.
+    async fn tend(&mut self) -> Result<Next, TickError> {
+        self.mind_disk().await?;
+        let Next::Wait(keep) = self.mind_checkpoints().await? else { return Ok(Next::Again) };
+        if let Next::Again = self.mind_setup().await? {
+            return Ok(Next::Again);
+        }
+        match self.drive_agent().await? {
+            Next::Wait(longest) => self.mind_idleness(longest.min(keep)).await,
+            next => Ok(next),
         }
     }
 
@@ -196,9 +235,16 @@ impl Actor {
                 None => std::future::pending().await,
             }
         };
+        let prepared = async {
+            match &mut self.sealing {
+                Some(sealing) => sealing.prepared().await,
+                None => std::future::pending().await,
+            }
+        };
         let lost = tokio::select! {
             () = self.handle.nudged() => false,
             () = news => false,
+            () = prepared => false,
             () = lost => true,
             () = sleep_until(until) => false,
         };
@@ -230,6 +276,11 @@ impl Actor {
             })
             .await?;
         self.attempts = 0;
+        self.looked = true;
+        self.frozen = (next == Phase::Paused).then(Frozen::now);
+        if next == Phase::Running {
+            self.handle.active();
+        }
         Ok(())
     }
 
@@ -253,7 +304,13 @@ impl Actor {
     /// The sandbox of a deleted session is gone: so is the session.
     async fn bury_session(&mut self) -> Result<Next, TickError> {
         let (id, now) = (self.session.id.clone(), self.engine.now());
-        self.engine.store.write(async move |tx| session::mark_deleted(tx, &id, now).await).await?;
+        self.engine
+            .store
+            .write(async move |tx| {
+                checkpoint::remove_all(tx, &id).await?;
+                session::mark_deleted(tx, &id, now).await
+            })
+            .await?;
         Ok(Next::Done)
     }
 }

@@ -7,7 +7,8 @@ use rclaude_store::{
     turn::{self, TurnRow},
 };
 use rclaude_types::{
-    EventBody, ExecId, NoticeLevel, SessionId, Timestamp, TurnId, agentd::ProcessInfo,
+    EventBody, ExecId, NoticeLevel, OnInterrupted, SessionId, Timestamp, TurnId,
+    agentd::ProcessInfo,
 };
 use uuid::Uuid;
 
@@ -188,6 +189,9 @@ impl Actor {
             run.state.ending.clone()
         } else if self.handle.interrupted_since(&turn.turn.id).is_some() {
             Some(Ending::interrupted())
+        } else if exit.is_with_sandbox() && self.offers() {
+            self.offer().await?;
+            Some(Ending::interrupted())
         } else if starved || run.state.restarts >= RESTARTS {
             Some(Ending::failed(reason.unwrap_or_else(|| {
                 format!(
@@ -226,6 +230,10 @@ impl Actor {
         let reason = Some("it vanished with its sandbox".to_owned());
         let death = Death::of(exec, reason);
         match self.current_turn().await? {
+            Some(turn) if self.offers() => {
+                self.offer().await?;
+                self.finish_turn(&turn.turn.id, Ending::interrupted(), Some(death)).await
+            }
             Some(turn) => {
                 let continues = state.taken || state.continues;
                 let beginning = Beginning { restarts: state.restarts, continues };
@@ -233,6 +241,18 @@ impl Actor {
             }
             None => self.bury(None, death).await,
         }
+    }
+
+    /// Whether a turn that was cut short with its sandbox is for its owner to send again.
+    fn offers(&self) -> bool {
+        self.session.settings.life.on_interrupted == OnInterrupted::Offer
+    }
+
+    /// Tells the owner that it is.
+    async fn offer(&self) -> Result<(), TickError> {
+        let text = "the turn was cut short when its sandbox ended; send its prompt again to have \
+                    the agent go on with it";
+        self.notice(NoticeLevel::Warning, "turn_offered", text).await
     }
 
     /// The daemon could not start the agent at all.

@@ -165,6 +165,11 @@ pub(super) struct Exit {
 }
 
 impl Exit {
+    /// Whether it did not end by itself, but with the sandbox it ran in.
+    pub(super) const fn is_with_sandbox(self) -> bool {
+        self.code.is_none() && self.signal.is_none()
+    }
+
     fn of(info: &ProcessInfo) -> Self {
         match info.state {
             ProcessState::Exited { code, signal, .. } => Self { code, signal },

@@ -5,17 +5,21 @@ use std::{path::PathBuf, sync::Arc};
 use rclaude_sandbox::provider::{Capabilities, SandboxProvider};
 use rclaude_store::Store;
 use rclaude_types::{SessionId, Timestamp};
+use tokio::sync::Notify;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     actor,
+    lifecycle::Ladder,
     live::{Handle, Live},
+    policy::Policy,
 };
 use crate::{
     agent::install::Package,
     clock::Clock,
     gateway::{Gateway, SessionTokens},
     repo::RepoCache,
+    snapshots::Snapshots,
 };
 
 /// The services behind all sessions.
@@ -37,6 +41,12 @@ pub(crate) struct Engine {
     /// Whether a model API is configured.
     pub(crate) llm_ready: bool,
     pub(crate) live: Live,
+    /// Where states outlive this machine's disk.
+    pub(crate) snapshots: Snapshots,
+    /// When sessions go down a rung by themselves.
+    pub(crate) policy: Policy,
+    /// Woken when there is something to sweep.
+    pub(crate) sweep: Notify,
 }
 
 impl Engine {
@@ -50,8 +60,10 @@ impl Engine {
         self.clock.now()
     }
 
-    pub(super) fn can(&self) -> Capabilities {
-        Capabilities::of(&*self.provider)
+    /// The rungs that exist here.
+    pub(super) fn ladder(&self) -> Ladder {
+        let can = Capabilities::of(&*self.provider);
+        Ladder { pause: can.pause, archive: can.layers.is_some() && self.snapshots.available() }
     }
 
     /// The session's handle; starts its actor if it has none.

@@ -134,14 +134,17 @@ impl Actor {
         Ok(())
     }
 
-    /// Writes that the commands under way ended with their sandbox.
-    pub(super) async fn lose_execs(&self) -> Result<(), TickError> {
+    /// Writes that the commands under way ended with their sandbox, and why that ended.
+    pub(super) async fn lose_execs(&self, why: &str) -> Result<(), TickError> {
         let (sandbox, now) = (self.sandbox.id.clone(), self.engine.now());
+        let why = why.to_owned();
         self.engine
             .commit(&self.session.id, async move |tx, log| {
                 for row in exec::mark_lost(tx, &sandbox, now).await? {
                     let id = row.exec.id;
-                    log.push(None, EventBody::ExecEnded { id, exit_code: None, signal: None });
+                    let reason = Some(why.clone());
+                    let ended = EventBody::ExecEnded { id, exit_code: None, signal: None, reason };
+                    log.push(None, ended);
                 }
                 Ok(())
             })
@@ -183,7 +186,10 @@ pub(super) fn watch_exec(
         let written = task
             .commit_aside(&session, async move |tx, log| {
                 if exec::finish(tx, &id, code, signal, now).await? {
-                    log.push(None, EventBody::ExecEnded { id, exit_code: code, signal });
+                    log.push(
+                        None,
+                        EventBody::ExecEnded { id, exit_code: code, signal, reason: None },
+                    );
                 }
                 Ok(())
             })

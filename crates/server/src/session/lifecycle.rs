@@ -6,7 +6,7 @@
 //! with a compare-and-set on the row's generation. Starting, restarting after a crash and
 //! recovering at boot all take this one path.
 
-use rclaude_sandbox::provider::{Capabilities, Observed};
+use rclaude_sandbox::provider::{Kept, Observed};
 use rclaude_types::{Desired, FailureReason, Phase, SessionStatus, TurnState};
 
 /// One thing for the actor to do. Each is idempotent.
@@ -16,52 +16,109 @@ pub enum Step {
     Create,
     /// Dial the daemon and shake hands.
     Connect,
-    /// Ask the provider to set it aside.
-    Pause,
+    /// Ask the provider to let its processes stand still.
+    Freeze,
+    /// Ask the provider to end its processes.
+    Hibernate,
+    /// Bring all of it into the snapshot store.
+    Archive,
+    /// Ask the provider to remove the disk of one that lies in the snapshot store.
+    Clear,
     /// Ask the provider to bring it back.
     Resume,
     /// Ask the provider to end it.
     Destroy,
-    /// Add a `Pending` row under a new sandbox id and mark this one for destruction.
+    /// Add a `Pending` row under a new sandbox id that begins with the newest state there is, and
+    /// mark this one for destruction.
     Reincarnate,
     /// Nothing: desired and actual agree.
     Settled,
 }
 
-/// The one decision: given what is wanted, where it is and what the provider can do, what comes
-/// next.
-pub const fn next_step(desired: Desired, phase: Phase, can: Capabilities) -> Step {
-    match (desired, phase) {
+/// What the host lets a session's sandbox be: the rungs of the ladder that exist.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ladder {
+    /// What a pause can keep; `None` where there is none.
+    pub pause: Option<Kept>,
+    /// Whether there is a snapshot store and states can be kept in it.
+    pub archive: bool,
+}
+
+impl Ladder {
+    /// The nearest thing to a wish that exists here.
+    const fn nearest(self, desired: Desired) -> Desired {
+        match (desired, self.pause) {
+            (Desired::Paused | Desired::Hibernated | Desired::Archived, None) => Desired::Running,
+            (Desired::Paused, Some(Kept::Disk)) => Desired::Hibernated,
+            (Desired::Archived, _) if !self.archive => Desired::Hibernated,
+            (as_it_is, _) => as_it_is,
+        }
+    }
+}
+
+/// The one decision: given what is wanted, where it is and what the host can do, what comes next.
+///
+/// A deeper rung is reached over the ones above it; what is deeper than asked stays there until it
+/// is wanted running.
+pub const fn next_step(desired: Desired, phase: Phase, can: Ladder) -> Step {
+    match (can.nearest(desired), phase) {
         (_, Phase::Destroyed) => Step::Settled,
         (Desired::Deleted, _) | (_, Phase::Destroying) => Step::Destroy,
         (_, Phase::Pending) => Step::Create,
         (_, Phase::Starting) => Step::Connect,
-        (_, Phase::Pausing) => Step::Pause,
-        (_, Phase::Resuming) | (Desired::Running, Phase::Paused) => Step::Resume,
-        (Desired::Paused, Phase::Running) if can.pause.is_some() => Step::Pause,
+        (_, Phase::Pausing) | (Desired::Paused, Phase::Running) => Step::Freeze,
+        (_, Phase::Hibernating)
+        | (Desired::Hibernated | Desired::Archived, Phase::Running | Phase::Paused) => {
+            Step::Hibernate
+        }
+        (_, Phase::Archiving) => Step::Clear,
+        (Desired::Archived, Phase::Hibernated) => Step::Archive,
+        (_, Phase::Resuming) | (Desired::Running, Phase::Paused | Phase::Hibernated) => {
+            Step::Resume
+        }
+        (Desired::Running, Phase::Archived) => Step::Reincarnate,
         (Desired::Running, Phase::Failed(reason)) if reason.is_worth_another() => Step::Reincarnate,
-        (Desired::Running | Desired::Paused, _) => Step::Settled,
+        (Desired::Running | Desired::Paused | Desired::Hibernated | Desired::Archived, _) => {
+            Step::Settled
+        }
     }
 }
 
 /// What a fresh look at the provider means for a phase.
 ///
-/// A running sandbox found stopped (its daemon was killed, the host rebooted) is `Paused` where it
-/// can be resumed and lost where it cannot.
+/// A running sandbox found stopped (its daemon was killed, the host rebooted) is `Hibernated`
+/// where it can be resumed and lost where it cannot; one found frozen is `Paused` (a crash came
+/// between its freeze and what was to follow).
 #[must_use]
-pub const fn observe(phase: Phase, seen: Observed, can: Capabilities) -> Phase {
+pub const fn observe(phase: Phase, seen: Observed, can: Ladder) -> Phase {
     match (phase, seen) {
         (Phase::Destroying, Observed::Absent) => Phase::Destroyed,
         (
-            Phase::Starting | Phase::Running | Phase::Pausing | Phase::Paused | Phase::Resuming,
+            Phase::Starting
+            | Phase::Running
+            | Phase::Pausing
+            | Phase::Paused
+            | Phase::Hibernating
+            | Phase::Hibernated
+            | Phase::Resuming,
             Observed::Absent,
         ) => Phase::Failed(FailureReason::Vanished),
+        (Phase::Starting | Phase::Running | Phase::Pausing | Phase::Resuming, Observed::Paused)
+            if can.pause.is_some() =>
+        {
+            Phase::Paused
+        }
         (
-            Phase::Starting | Phase::Running | Phase::Pausing | Phase::Resuming,
-            Observed::Paused | Observed::Stopped,
+            Phase::Starting
+            | Phase::Running
+            | Phase::Pausing
+            | Phase::Paused
+            | Phase::Hibernating
+            | Phase::Resuming,
+            Observed::Stopped,
         ) => {
             if can.pause.is_some() {
-                Phase::Paused
+                Phase::Hibernated
             } else {
                 Phase::Failed(FailureReason::Vanished)
             }
@@ -77,8 +134,13 @@ pub const fn status(desired: Desired, phase: Phase, turn: Option<TurnState>) -> 
             SessionStatus::Deleted
         }
         (_, Phase::Failed(_), _) => SessionStatus::Failed,
-        (Desired::Running, Phase::Paused, Some(_)) => SessionStatus::Starting,
+        // On its way up, though it has not left where it was.
+        (Desired::Running, Phase::Paused | Phase::Hibernated | Phase::Archived, Some(_)) => {
+            SessionStatus::Starting
+        }
         (_, Phase::Pausing | Phase::Paused, _) => SessionStatus::Paused,
+        (_, Phase::Hibernating | Phase::Hibernated, _) => SessionStatus::Hibernated,
+        (_, Phase::Archiving | Phase::Archived, _) => SessionStatus::Archived,
         (_, Phase::Pending | Phase::Starting | Phase::Resuming, _) => SessionStatus::Starting,
         (_, Phase::Running, Some(TurnState::AwaitingInput)) => SessionStatus::AwaitingInput,
         (_, Phase::Running, Some(TurnState::Queued | TurnState::Running)) => SessionStatus::Working,
@@ -88,12 +150,15 @@ pub const fn status(desired: Desired, phase: Phase, turn: Option<TurnState>) -> 
 
 #[cfg(test)]
 mod tests {
-    use rclaude_sandbox::provider::Kept;
-
     use super::*;
 
-    const PHASES: [Phase; 11] = Phase::ALL;
-    const DESIRED: [Desired; 3] = [Desired::Running, Desired::Paused, Desired::Deleted];
+    const DESIRED: [Desired; 5] = [
+        Desired::Running,
+        Desired::Paused,
+        Desired::Hibernated,
+        Desired::Archived,
+        Desired::Deleted,
+    ];
     const SEEN: [Observed; 5] = [
         Observed::Starting,
         Observed::Running,
@@ -101,15 +166,21 @@ mod tests {
         Observed::Stopped,
         Observed::Absent,
     ];
-    const CAN_PAUSE: Capabilities = Capabilities { pause: Some(Kept::Disk), outbound: true };
-    const CANNOT_PAUSE: Capabilities = Capabilities { pause: None, outbound: false };
+    const WHOLE: Ladder = Ladder { pause: Some(Kept::Memory), archive: true };
+    const WITHOUT_FREEZER: Ladder = Ladder { pause: Some(Kept::Disk), archive: true };
+    const WITHOUT_STORE: Ladder = Ladder { pause: Some(Kept::Memory), archive: false };
+    const NONE: Ladder = Ladder { pause: None, archive: false };
+    const LADDERS: [Ladder; 4] = [WHOLE, WITHOUT_FREEZER, WITHOUT_STORE, NONE];
 
     /// The phases a step passes through when it succeeds, as the actor writes them.
     fn perform(phase: Phase, step: Step) -> Vec<Phase> {
         let path: &[Phase] = match step {
             Step::Create => &[Phase::Starting],
             Step::Connect => &[Phase::Running],
-            Step::Pause => &[Phase::Pausing, Phase::Paused],
+            Step::Freeze => &[Phase::Pausing, Phase::Paused],
+            Step::Hibernate => &[Phase::Hibernating, Phase::Hibernated],
+            Step::Archive => &[Phase::Archiving],
+            Step::Clear => &[Phase::Archived],
             Step::Resume => &[Phase::Resuming, Phase::Running],
             Step::Destroy => &[Phase::Destroying, Phase::Destroyed],
             Step::Reincarnate => &[Phase::Pending],
@@ -118,7 +189,7 @@ mod tests {
         path.iter().copied().filter(|p| *p != phase).collect()
     }
 
-    fn settle(desired: Desired, mut phase: Phase, can: Capabilities) -> (Phase, usize) {
+    fn settle(desired: Desired, mut phase: Phase, can: Ladder) -> (Phase, usize) {
         for steps in 0..8 {
             let step = next_step(desired, phase, can);
             if step == Step::Settled {
@@ -136,54 +207,112 @@ mod tests {
         panic!("{desired:?} from {phase:?} never settles");
     }
 
+    /// How deep a session in this phase is set aside.
+    fn depth(phase: Phase) -> Option<u8> {
+        match phase {
+            Phase::Running => Some(0),
+            Phase::Paused => Some(1),
+            Phase::Hibernated => Some(2),
+            Phase::Archived => Some(3),
+            _ => None,
+        }
+    }
+
     #[test]
-    fn every_start_settles_where_it_was_asked_to() {
-        for desired in DESIRED {
-            for start in PHASES {
-                let (end, steps) = settle(desired, start, CAN_PAUSE);
-                assert!(steps <= 3, "{desired:?} from {start:?} took {steps} steps");
-                match (desired, start) {
-                    (_, Phase::Destroyed | Phase::Destroying) | (Desired::Deleted, _) => {
-                        assert_eq!(end, Phase::Destroyed);
-                    }
-                    (Desired::Paused, Phase::Failed(_))
-                    | (_, Phase::Failed(FailureReason::Rejected)) => assert_eq!(end, start),
-                    (Desired::Running, _) => assert_eq!(end, Phase::Running),
-                    (Desired::Paused, _) => assert_eq!(end, Phase::Paused),
+    fn every_start_settles_on_the_wanted_rung_or_the_deeper_one_it_is_on() {
+        for (desired, start) in DESIRED.into_iter().flat_map(|d| Phase::ALL.map(|p| (d, p))) {
+            let (end, steps) = settle(desired, start, WHOLE);
+            assert!(steps <= 5, "{desired:?} from {start:?} took {steps} steps");
+            let wanted = match desired {
+                Desired::Running => 0,
+                Desired::Paused => 1,
+                Desired::Hibernated => 2,
+                Desired::Archived => 3,
+                Desired::Deleted => {
+                    assert_eq!(end, Phase::Destroyed, "from {start:?}");
+                    continue;
+                }
+            };
+            match start {
+                Phase::Destroyed | Phase::Destroying => assert_eq!(end, Phase::Destroyed),
+                Phase::Failed(reason) => {
+                    let revived = desired == Desired::Running && reason.is_worth_another();
+                    assert_eq!(end, if revived { Phase::Running } else { start });
+                }
+                _ if wanted == 0 => assert_eq!(end, Phase::Running, "from {start:?}"),
+                _ => {
+                    let end = depth(end).expect("one of the ladder's rungs");
+                    assert!(end >= wanted, "{desired:?} from {start:?} ended at {end}");
+                    let deeper = matches!(
+                        start,
+                        Phase::Hibernating | Phase::Hibernated | Phase::Archiving | Phase::Archived
+                    );
+                    assert!(end == wanted || deeper, "{desired:?} from {start:?} went too deep");
                 }
             }
         }
     }
 
     #[test]
-    fn without_pause_a_wish_to_pause_leaves_it_running() {
-        let (end, _) = settle(Desired::Paused, Phase::Pending, CANNOT_PAUSE);
-        assert_eq!(end, Phase::Running);
-    }
-
-    #[test]
-    fn a_sandbox_stopped_behind_our_back_is_resumed_or_replaced() {
-        for phase in [Phase::Running, Phase::Starting, Phase::Resuming] {
-            let resumable = observe(phase, Observed::Stopped, CAN_PAUSE);
-            assert_eq!(next_step(Desired::Running, resumable, CAN_PAUSE), Step::Resume);
-            let lost = observe(phase, Observed::Stopped, CANNOT_PAUSE);
-            assert_eq!(next_step(Desired::Running, lost, CANNOT_PAUSE), Step::Reincarnate);
+    fn a_rung_that_the_host_does_not_have_gives_way_to_the_nearest_it_has() {
+        let end = |desired, can| settle(desired, Phase::Running, can).0;
+        assert_eq!(end(Desired::Paused, WITHOUT_FREEZER), Phase::Hibernated);
+        assert_eq!(end(Desired::Archived, WITHOUT_FREEZER), Phase::Archived);
+        assert_eq!(end(Desired::Archived, WITHOUT_STORE), Phase::Hibernated);
+        for desired in [Desired::Paused, Desired::Hibernated, Desired::Archived] {
+            assert_eq!(end(desired, NONE), Phase::Running);
         }
     }
 
     #[test]
-    fn what_is_observed_is_a_move_the_table_allows() {
-        for phase in PHASES {
-            for seen in SEEN {
-                let next = observe(phase, seen, CAN_PAUSE);
-                assert!(next == phase || phase.can_become(next), "{phase:?} saw {seen:?}");
+    fn every_step_on_every_host_is_a_move_the_table_allows() {
+        for can in LADDERS {
+            for (desired, start) in DESIRED.into_iter().flat_map(|d| Phase::ALL.map(|p| (d, p))) {
+                settle(desired, start, can);
             }
         }
     }
 
     #[test]
+    fn a_sandbox_stopped_behind_our_back_is_resumed_or_replaced() {
+        for phase in [Phase::Running, Phase::Starting, Phase::Resuming, Phase::Paused] {
+            let resumable = observe(phase, Observed::Stopped, WHOLE);
+            assert_eq!(next_step(Desired::Running, resumable, WHOLE), Step::Resume);
+            let lost = observe(phase, Observed::Stopped, NONE);
+            assert_eq!(next_step(Desired::Running, lost, NONE), Step::Reincarnate);
+        }
+    }
+
+    #[test]
+    fn a_crash_while_a_state_was_kept_leaves_a_frozen_sandbox_that_goes_on() {
+        let found = observe(Phase::Running, Observed::Paused, WHOLE);
+        assert_eq!(next_step(Desired::Running, found, WHOLE), Step::Resume);
+    }
+
+    #[test]
+    fn what_is_observed_is_a_move_the_table_allows() {
+        for can in LADDERS {
+            for phase in Phase::ALL {
+                for seen in SEEN {
+                    let next = observe(phase, seen, can);
+                    assert!(next == phase || phase.can_become(next), "{phase:?} saw {seen:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_disk_in_the_snapshot_store_is_not_missed() {
+        for phase in [Phase::Archiving, Phase::Archived] {
+            assert_eq!(observe(phase, Observed::Absent, WHOLE), phase);
+        }
+    }
+
+    #[test]
     fn a_session_woken_by_a_prompt_shows_that_it_starts() {
-        let woken = status(Desired::Running, Phase::Paused, Some(TurnState::Queued));
-        assert_eq!(woken, SessionStatus::Starting);
+        for rung in [Phase::Paused, Phase::Hibernated, Phase::Archived] {
+            let woken = status(Desired::Running, rung, Some(TurnState::Queued));
+            assert_eq!(woken, SessionStatus::Starting);
+        }
     }
 }

@@ -2,7 +2,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -26,6 +29,23 @@ pub(super) struct Handle {
     /// bounds how long the agent may take to heed it.
     interrupted: Mutex<Option<(TurnId, Instant)>>,
     starved: Mutex<Starved>,
+    /// When something was last done in the session.
+    active: Mutex<Instant>,
+    /// How many watch it.
+    viewers: AtomicUsize,
+}
+
+/// Somebody watches, for as long as this is kept.
+#[derive(Debug)]
+pub(super) struct Viewer(Weak<Handle>);
+
+impl Drop for Viewer {
+    fn drop(&mut self) {
+        if let Some(handle) = self.0.upgrade() {
+            handle.viewers.fetch_sub(1, Ordering::Relaxed);
+            handle.active();
+        }
+    }
 }
 
 /// What was seen of processes that the kernel ended for want of memory.
@@ -49,7 +69,35 @@ impl Handle {
             link: watch::Sender::new(None),
             interrupted: Mutex::new(None),
             starved: Mutex::default(),
+            active: Mutex::new(Instant::now()),
+            viewers: AtomicUsize::new(0),
         }
+    }
+
+    /// Something is done in the session now.
+    pub(super) fn active(&self) {
+        *self.active.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    /// How long nothing was done in it, as far as this server was there.
+    pub(super) fn idle(&self) -> Duration {
+        self.active.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
+    }
+
+    /// Somebody begins to watch.
+    pub(super) fn watch(self: &Arc<Self>) -> Viewer {
+        self.viewers.fetch_add(1, Ordering::Relaxed);
+        Viewer(Arc::downgrade(self))
+    }
+
+    /// Whether somebody watches.
+    pub(super) fn is_watched(&self) -> bool {
+        self.viewers.load(Ordering::Relaxed) > 0
+    }
+
+    /// Whether its sandbox is up and answers.
+    pub(super) fn is_linked(&self) -> bool {
+        self.link.borrow().as_ref().is_some_and(|client| !client.is_closed())
     }
 
     /// Wakes the actor; a nudge while it is busy is kept.
@@ -143,6 +191,12 @@ impl Live {
     /// The session's handle, if it has an actor.
     pub(super) fn get(&self, id: &SessionId) -> Option<Arc<Handle>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+    }
+
+    /// The sessions whose sandbox is up and answers.
+    pub(crate) fn linked(&self) -> Vec<SessionId> {
+        let live = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        live.values().filter(|handle| handle.is_linked()).map(|it| it.id.clone()).collect()
     }
 
     /// Forgets a session that has ended; its followers see the end of the log.

@@ -17,6 +17,11 @@ impl NewEvents {
         self.0.push((turn, body));
     }
 
+    /// What was added so far.
+    pub(super) fn entries(&self) -> &[(Option<TurnId>, EventBody)] {
+        &self.0
+    }
+
     /// Adds something the session's owner should know.
     pub(super) fn notice(
         &mut self,

@@ -5,15 +5,15 @@ use std::{sync::Arc, time::Duration};
 use rclaude_sandbox::{
     agentd,
     provider::{
-        Bootstrap, ErrorClass, Observed, ProviderError, ReadOnlyBind, SandboxRef, SandboxSpec,
+        Bootstrap, ErrorClass, Kept, Observed, ProviderError, ReadOnlyBind, SandboxRef, SandboxSpec,
     },
 };
-use rclaude_store::{sandbox, session};
-use rclaude_types::{FailureReason, NoticeLevel, Phase};
-use tokio::time::Instant;
+use rclaude_store::{checkpoint, clock, sandbox, session};
+use rclaude_types::{CheckpointKind, FailureReason, NoticeLevel, Phase};
+use tokio::{task::JoinHandle, time::Instant};
 
 use super::{
-    actor::{Actor, Next, TickError},
+    actor::{Actor, INSPECTION, Next, TickError},
     engine::Engine,
     lifecycle::{self, Step},
     link::Link,
@@ -38,7 +38,10 @@ impl Actor {
         match step {
             Step::Create => self.create().await,
             Step::Connect => self.connect().await,
-            Step::Pause => self.pause().await,
+            Step::Freeze => self.freeze().await,
+            Step::Hibernate => self.hibernate().await,
+            Step::Archive => self.archive().await,
+            Step::Clear => self.clear().await,
             Step::Resume => self.resume().await,
             Step::Destroy => self.destroy().await,
             Step::Reincarnate => self.reincarnate().await,
@@ -51,6 +54,10 @@ impl Actor {
             Ok(checkout) => checkout,
             Err(reason) => return self.reject(reason).await,
         };
+        if let Err(why) = self.engine.snapshots.fetch(&self.sandbox.stack).await {
+            self.notice(NoticeLevel::Error, "snapshot_unavailable", why).await?;
+            return Ok(Next::Wait(self.backoff()));
+        }
         let spec = self.spec(checkout);
         match self.engine.provider.create(&spec).await {
             Ok(reference) => {
@@ -115,6 +122,7 @@ impl Actor {
             resources: settings.resources,
             bootstrap: Bootstrap { token: self.sandbox.token.clone() },
             layers,
+            stack: self.sandbox.stack.clone(),
             binds,
             files,
             allow_root: settings.allow_root,
@@ -139,8 +147,57 @@ impl Actor {
         }
     }
 
+    /// Writes what became of the sandbox behind our back, and tells its owner what that means.
+    async fn found(&mut self, observed: Phase) -> Result<(), TickError> {
+        let note = match observed {
+            // A crash came while a state was being kept: nothing was lost.
+            Phase::Paused => None,
+            Phase::Hibernated => {
+                Some("the sandbox had stopped: its processes ended, its files are kept")
+            }
+            _ => Some("the sandbox is gone"),
+        };
+        if let Some(note) = note {
+            let mut conn = self.engine.store.read().await?;
+            let seen = clock::last_beat(&mut conn, &self.session.id).await?;
+            drop(conn);
+            let since = seen.map_or_else(String::new, |at| format!(" (last seen to run {at})"));
+            self.notice(NoticeLevel::Warning, "sandbox_stopped", format!("{note}{since}")).await?;
+        }
+        if observed != Phase::Paused {
+            self.lose_execs("its sandbox stopped").await?;
+        }
+        self.set_phase(observed, None).await
+    }
+
+    /// Whether a sandbox that is set aside is still as it was left. Looked at once: nobody but us
+    /// and the host's own end changes it.
+    pub(super) async fn look_at_rest(&mut self) -> Result<(), TickError> {
+        if self.looked {
+            return Ok(());
+        }
+        let seen = match self.engine.provider.inspect(&self.reference()).await {
+            Ok(seen) => seen,
+            Err(error) => {
+                tracing::warn!(session.id = %self.session.id, error = chain(&error), "cannot inspect");
+                return Ok(());
+            }
+        };
+        self.looked = true;
+        let observed = lifecycle::observe(self.sandbox.phase, seen, self.engine.ladder());
+        if observed != self.sandbox.phase {
+            self.found(observed).await?;
+        }
+        Ok(())
+    }
+
     /// Makes the link of a sandbox that is already running.
     pub(super) async fn relink(&mut self) -> Result<Next, TickError> {
+        // Nobody would answer: a crash came while a state of it was being kept.
+        if let Ok(Observed::Paused) = self.engine.provider.inspect(&self.reference()).await {
+            self.found(Phase::Paused).await?;
+            return Ok(Next::Again);
+        }
         match self.dial().await {
             Ok(link) => {
                 // What happened before we came is not news.
@@ -174,17 +231,12 @@ impl Actor {
                 return Ok(Next::Wait(self.backoff()));
             }
         };
-        let observed = lifecycle::observe(self.sandbox.phase, seen, self.engine.can());
+        let observed = lifecycle::observe(self.sandbox.phase, seen, self.engine.ladder());
         if observed != self.sandbox.phase {
             self.drop_link();
             self.falls.failed(Instant::now());
-            let note = match observed {
-                Phase::Paused => "the sandbox had stopped; its files are kept",
-                _ => "the sandbox is gone",
-            };
-            tracing::warn!(session.id = %self.session.id, reason, note);
-            self.notice(NoticeLevel::Warning, "sandbox_stopped", note).await?;
-            self.set_phase(observed, None).await?;
+            tracing::warn!(session.id = %self.session.id, reason, ?observed, "the sandbox changed");
+            self.found(observed).await?;
             return Ok(Next::Again);
         }
         if self.attempts < PATIENCE || seen == Observed::Starting {
@@ -201,34 +253,101 @@ impl Actor {
         // Its disk is sound: end its processes and start it again. Where even that fails it is
         // tried until it works: another sandbox in its place would begin without the files.
         if let Some(pausing) = self.engine.provider.pausing() {
-            if let Err(error) = pausing.pause(&self.reference()).await {
+            if let Err(error) = pausing.stop(&self.reference()).await {
                 tracing::warn!(session.id = %self.session.id, error = chain(&error), "cannot stop");
                 return Ok(Next::Wait(self.backoff()));
             }
             self.drop_link();
-            self.set_phase(Phase::Paused, None).await?;
+            self.set_phase(Phase::Hibernated, None).await?;
             return Ok(Next::Again);
         }
         self.set_phase(Phase::Failed(FailureReason::AgentUnreachable), None).await?;
         Ok(Next::Again)
     }
 
-    async fn pause(&mut self) -> Result<Next, TickError> {
+    async fn freeze(&mut self) -> Result<Next, TickError> {
         if self.sandbox.phase != Phase::Pausing {
             self.set_phase(Phase::Pausing, None).await?;
             return Ok(Next::Again);
         }
-        self.end_work().await?;
         self.drop_link();
         let Some(pausing) = self.engine.provider.pausing() else { return Ok(Next::Again) };
-        match pausing.pause(&self.reference()).await {
+        let (done, reached) = match pausing.keeps() {
+            Kept::Memory => (pausing.freeze(&self.reference()).await, Phase::Paused),
+            // Begun on a host that could.
+            Kept::Disk => (pausing.stop(&self.reference()).await, Phase::Hibernated),
+        };
+        match done {
             Ok(()) => {
-                self.lose_execs().await?;
-                self.set_phase(Phase::Paused, None).await?;
+                self.set_phase(reached, None).await?;
                 Ok(Next::Again)
             }
             Err(error) => self.provider_failed(error).await,
         }
+    }
+
+    /// Ends the sandbox's processes. What the agent was at ends with them if its owner wants it
+    /// so; otherwise it is taken up again when the session wakes.
+    async fn hibernate(&mut self) -> Result<Next, TickError> {
+        if self.sandbox.phase != Phase::Hibernating {
+            self.set_phase(Phase::Hibernating, None).await?;
+            return Ok(Next::Again);
+        }
+        if self.session.desired_reason.is_none() {
+            self.end_work().await?;
+        }
+        self.drop_link();
+        let Some(pausing) = self.engine.provider.pausing() else { return Ok(Next::Again) };
+        match pausing.stop(&self.reference()).await {
+            Ok(()) => {
+                self.lose_execs("the session was hibernated").await?;
+                self.set_phase(Phase::Hibernated, None).await?;
+                Ok(Next::Again)
+            }
+            Err(error) => self.provider_failed(error).await,
+        }
+    }
+
+    /// Brings the present state into the snapshot store. The disk goes only when all of it is
+    /// there.
+    async fn archive(&mut self) -> Result<Next, TickError> {
+        let mut conn = self.engine.store.read().await?;
+        let latest = checkpoint::latest(&mut conn, &self.session.id).await?;
+        drop(conn);
+        let Some(latest) = latest.filter(|row| row.is_of(&self.sandbox)) else {
+            self.want_checkpoint(CheckpointKind::Archive).await?;
+            return self.mind_checkpoints().await;
+        };
+        if latest.checkpoint.stored {
+            self.set_phase(Phase::Archiving, None).await?;
+            return Ok(Next::Again);
+        }
+        // On its own: its owner may want the session back meanwhile.
+        if self.storing.as_ref().is_none_or(JoinHandle::is_finished) {
+            if self.storing.take().is_some() {
+                return Ok(Next::Wait(self.backoff()));
+            }
+            let (engine, handle) = (self.engine.clone(), self.handle.clone());
+            self.storing = Some(self.engine.tracker.spawn(async move {
+                let stored = engine.snapshots.store(&latest);
+                if let Some(Err(error)) = engine.cancel.run_until_cancelled(stored).await {
+                    tracing::warn!(session.id = %handle.id, error, "cannot archive yet");
+                }
+                handle.nudge();
+            }));
+        }
+        Ok(Next::Wait(INSPECTION))
+    }
+
+    /// Removes the disk of a session that lies in the snapshot store.
+    async fn clear(&mut self) -> Result<Next, TickError> {
+        self.drop_link();
+        if let Err(error) = self.engine.provider.destroy(&self.reference()).await {
+            return self.provider_failed(error).await;
+        }
+        self.set_phase(Phase::Archived, None).await?;
+        self.engine.sweep.notify_one();
+        Ok(Next::Again)
     }
 
     async fn resume(&mut self) -> Result<Next, TickError> {
@@ -236,9 +355,17 @@ impl Actor {
             return Ok(Next::Wait(left));
         }
         if self.sandbox.phase != Phase::Resuming {
-            self.lose_execs().await?;
             self.set_phase(Phase::Resuming, None).await?;
             return Ok(Next::Again);
+        }
+        match self.engine.provider.inspect(&self.reference()).await {
+            // Its processes are no more, however it was set aside.
+            Ok(Observed::Stopped) => self.lose_execs("its sandbox stopped").await?,
+            Ok(Observed::Absent) => {
+                return self.unreachable("the provider knows nothing of it").await;
+            }
+            Ok(_) => {}
+            Err(error) => return self.provider_failed(error).await,
         }
         if let Err(reason) = self.checkout().await? {
             self.notice(NoticeLevel::Error, "repository", reason).await?;
@@ -274,22 +401,42 @@ impl Actor {
             tracing::warn!(session.id = %self.session.id, error = chain(&error), "cannot destroy");
             return Ok(Next::Wait(self.backoff()));
         }
-        self.lose_execs().await?;
+        self.lose_execs("its sandbox was removed").await?;
         self.set_phase(Phase::Destroyed, None).await?;
         Ok(Next::Again)
     }
 
+    /// Another machine for the session, with the newest state there is.
     async fn reincarnate(&mut self) -> Result<Next, TickError> {
-        self.notice(
-            NoticeLevel::Error,
-            "sandbox_replaced",
-            "the sandbox vanished with its files; a new one starts from the repository",
-        )
-        .await?;
+        let mut conn = self.engine.store.read().await?;
+        let latest = checkpoint::latest(&mut conn, &self.session.id).await?;
+        drop(conn);
         self.drop_link();
-        let next = new_sandbox(&self.session.id, self.engine.provider.kind(), self.engine.now());
+        let lost = self.sandbox.phase != Phase::Archived;
+        let stack = match &latest {
+            Some(row) => row.stack.clone(),
+            // It has had no state of its own yet: back to what it started on.
+            None => self.sandbox.stack.clone(),
+        };
+        let kind = self.engine.provider.kind();
+        let next = new_sandbox(&self.session.id, kind, stack, self.engine.now());
         self.engine
-            .commit(&self.session.id, async move |tx, _| sandbox::insert(tx, &next).await)
+            .commit(&self.session.id, async move |tx, log| {
+                if lost {
+                    let text = match &latest {
+                        Some(row) => format!(
+                            "the sandbox vanished with its files; another starts from checkpoint \
+                             {} of {}; what was written after that is lost",
+                            row.checkpoint.id, row.checkpoint.created_at,
+                        ),
+                        None => "the sandbox vanished with its files; another starts from the \
+                                 repository: there was no checkpoint yet"
+                            .to_owned(),
+                    };
+                    log.notice(None, NoticeLevel::Error, "sandbox_replaced", text);
+                }
+                sandbox::insert(tx, &next).await
+            })
             .await?;
         Ok(Next::Again)
     }
@@ -307,7 +454,11 @@ impl Actor {
         }
         let reason = chain(&error);
         match self.sandbox.phase {
-            Phase::Resuming | Phase::Pausing | Phase::Destroying => {
+            Phase::Resuming
+            | Phase::Pausing
+            | Phase::Hibernating
+            | Phase::Archiving
+            | Phase::Destroying => {
                 self.notice(NoticeLevel::Error, "provider_failed", reason).await?;
                 Ok(Next::Wait(self.backoff()))
             }

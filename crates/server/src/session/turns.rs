@@ -4,11 +4,15 @@ use std::time::Duration;
 
 use rclaude_sandbox::agentd;
 use rclaude_store::{
-    Result as StoreResult, Tx, agent as agent_rows,
+    Result as StoreResult, Tx, agent as agent_rows, checkpoint,
     turn::{self, TurnRow},
     usage,
 };
-use rclaude_types::{EventBody, MicroUsd, Timestamp, TokenUsage, TurnId, TurnOutcome};
+use rclaude_types::{
+    CheckpointKind, EventBody, MicroUsd, Timestamp, TokenUsage, TurnId, TurnOutcome,
+};
+
+use tokio::time::Instant;
 
 use super::{
     actor::{Actor, INSPECTION, Next, TickError},
@@ -68,7 +72,9 @@ impl Actor {
         let mut conn = self.engine.store.read().await?;
         let next = turn::next_queued(&mut conn, &self.session.id).await?;
         drop(conn);
-        let Some(next) = next else { return Ok(Next::Wait(INSPECTION)) };
+        // The state between two turns is kept before the next begins, and what is to be set up is.
+        let held = self.keeping || self.is_being_set_up();
+        let Some(next) = next.filter(|_| !held) else { return Ok(Next::Wait(INSPECTION)) };
         let Some(run) = &mut self.run else {
             self.start_agent(next, Beginning::default(), None).await?;
             return Ok(Next::Again);
@@ -140,8 +146,15 @@ impl Actor {
             run.stored()
         });
         let (session, turn, now) = (self.session.id.clone(), turn.clone(), self.engine.now());
+        let keep = self.engine.provider.layering().is_some();
+        let keep = keep.then(|| self.new_checkpoint(CheckpointKind::Turn));
         self.engine
             .commit(&self.session.id, async move |tx, log| {
+                if let Some(new) = keep
+                    && checkpoint::wanted(tx, &session).await?.is_none()
+                {
+                    checkpoint::want(tx, &new).await?;
+                }
                 match death {
                     Some(death) => bury(tx, log, &session, Some(&turn), death, now).await?,
                     None => withdraw_asks(tx, log, &session, Some(&turn), now).await?,
@@ -186,6 +199,7 @@ impl Actor {
                 Ok(())
             })
             .await?;
+        self.turn_ended = Some(Instant::now());
         self.mind_latecomers().await
     }
 

@@ -16,10 +16,16 @@ struct Migration {
 }
 
 /// All steps, oldest first; the version is how many have run.
-const MIGRATIONS: &[Migration] = &[Migration {
-    script: include_str!("../../migrations/sqlite/0001_initial.sql"),
-    stamp: "PRAGMA user_version = 1",
-}];
+const MIGRATIONS: &[Migration] = &[
+    Migration {
+        script: include_str!("../../migrations/sqlite/0001_initial.sql"),
+        stamp: "PRAGMA user_version = 1",
+    },
+    Migration {
+        script: include_str!("../../migrations/sqlite/0002_checkpoints.sql"),
+        stamp: "PRAGMA user_version = 2",
+    },
+];
 
 /// "rcld"; see <https://sqlite.org/pragma.html#pragma_application_id>.
 const OURS: i64 = 0x7263_6c64;

@@ -1,7 +1,8 @@
 //! Values as they pass to and from a database, and how our nouns are written as such.
 
 use rclaude_types::{
-    ApprovalId, ExecId, Generation, KeyId, MicroUsd, Phase, SandboxId, SessionId, Timestamp, TurnId,
+    ApprovalId, CheckpointId, ExecId, Generation, KeyId, LayerId, MicroUsd, Phase, SandboxId,
+    SessionId, Timestamp, TurnId,
 };
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -131,7 +132,7 @@ macro_rules! ids {
         }
     )*};
 }
-ids!(ApprovalId, ExecId, KeyId, SandboxId, SessionId, TurnId, CheckpointId, LayerId);
+ids!(ApprovalId, CheckpointId, ExecId, KeyId, LayerId, SandboxId, SessionId, TurnId);
 
 /// The word of an enumeration's plain variant, as the API spells it.
 pub(crate) fn label(variant: impl Serialize) -> String {

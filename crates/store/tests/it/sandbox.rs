@@ -73,8 +73,10 @@ async fn what_is_to_be_destroyed_is_replaced_unwanted_or_under_way() {
     let destroyed = home.sandbox(&unwanted).await;
     go(&home, &destroying, &[Phase::Destroying]).await;
     go(&home, &destroyed, &[Phase::Destroying, Phase::Destroyed]).await;
-    home.write(async move |tx| session::set_desired(tx, &unwanted, Desired::Deleted, at(1)).await)
-        .await;
+    home.write(async move |tx| {
+        session::set_desired(tx, &unwanted, Desired::Deleted, None, at(1)).await
+    })
+    .await;
 
     let mut conn = home.store.read().await.unwrap();
     let found = sandbox::to_destroy(&mut conn).await.unwrap();

@@ -85,8 +85,10 @@ async fn a_name_is_taken_until_the_deletion_is_asked_for() {
     assert!(matches!(error, StoreError::NameTaken { ref name } if name == "fix"), "{error:?}");
 
     let gone = id.clone();
-    home.write(async move |tx| session::set_desired(tx, &gone, Desired::Deleted, at(1)).await)
-        .await;
+    home.write(async move |tx| {
+        session::set_desired(tx, &gone, Desired::Deleted, None, at(1)).await
+    })
+    .await;
     let made = home.write(async move |tx| session::insert(tx, &third).await).await;
     let mut conn = home.store.read().await.unwrap();
     assert_eq!(session::find_by_reference(&mut conn, "fix").await.unwrap().id, made.id);
@@ -108,8 +110,10 @@ async fn pages_go_from_new_to_old_and_hold_to_labels() {
         home.write(async move |tx| session::insert(tx, &new).await).await;
     }
     let gone = ids[24].clone();
-    home.write(async move |tx| session::set_desired(tx, &gone, Desired::Deleted, at(1)).await)
-        .await;
+    home.write(async move |tx| {
+        session::set_desired(tx, &gone, Desired::Deleted, None, at(1)).await
+    })
+    .await;
 
     let label = |key: &str, value: &str| (key.to_owned(), value.to_owned());
     let both = vec![label("parity", "even"), label("third", "true")];
@@ -183,12 +187,13 @@ async fn a_deletion_cannot_be_taken_back() {
         [(Desired::Paused, 2), (Desired::Paused, 2), (Desired::Deleted, 3), (Desired::Deleted, 3)]
     {
         let id = id.clone();
-        let row =
-            home.write(async move |tx| session::set_desired(tx, &id, desired, at(1)).await).await;
+        let row = home
+            .write(async move |tx| session::set_desired(tx, &id, desired, None, at(1)).await)
+            .await;
         assert_eq!((row.desired, row.generation), (desired, Generation(generation)));
     }
     let error = home
-        .refused(async move |tx| session::set_desired(tx, &id, Desired::Running, at(1)).await)
+        .refused(async move |tx| session::set_desired(tx, &id, Desired::Running, None, at(1)).await)
         .await;
     assert!(matches!(error, StoreError::Conflict(_)), "{error:?}");
 }
@@ -234,9 +239,9 @@ async fn a_session_is_live_until_the_last_of_it_is_gone() {
     home.write(async move |tx| {
         let [paused, leaving, gone] = &ids;
         turn::begin(tx, &turn, at(1)).await?;
-        session::set_desired(tx, paused, Desired::Paused, at(1)).await?;
-        session::set_desired(tx, leaving, Desired::Deleted, at(1)).await?;
-        session::set_desired(tx, gone, Desired::Deleted, at(1)).await?;
+        session::set_desired(tx, paused, Desired::Paused, None, at(1)).await?;
+        session::set_desired(tx, leaving, Desired::Deleted, None, at(1)).await?;
+        session::set_desired(tx, gone, Desired::Deleted, None, at(1)).await?;
         session::mark_deleted(tx, gone, at(2)).await?;
         session::mark_deleted(tx, gone, at(3)).await
     })

@@ -40,6 +40,7 @@ impl Home {
             session: session.clone(),
             provider: "fake".to_owned(),
             token: "s3cret".to_owned(),
+            stack: Vec::new(),
             at: at(0),
         };
         self.write(async move |tx| sandbox::insert(tx, &new).await).await;
@@ -89,7 +90,7 @@ pub(crate) async fn add_session(store: &Store) -> SessionId {
 pub(crate) fn new_session() -> NewSession {
     let id = SessionId::generate();
     let name = id.as_str().replace('_', "-");
-    NewSession { id, name, settings: SessionSettings::default(), at: at(0) }
+    NewSession { id, name, settings: SessionSettings::default(), origin: None, at: at(0) }
 }
 
 /// A moment, so many seconds after one in 2026.

@@ -83,6 +83,10 @@ impl Adapter for ClaudeCode {
         format!("/home/agent/.claude/projects/-workspace/{agent_session}.jsonl")
     }
 
+    fn conversations(&self) -> &'static str {
+        "/home/agent/.claude/projects"
+    }
+
     fn end_session(&self, request_id: &str) -> Vec<u8> {
         input::end_session(request_id)
     }

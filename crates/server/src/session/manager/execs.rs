@@ -133,7 +133,10 @@ impl SessionManager {
                 let ended = self.engine.commit_aside(id, async move |tx, log| {
                     if exec::finish(tx, &exec, None, None, now).await? {
                         let (exit_code, signal) = (None, None);
-                        log.push(None, EventBody::ExecEnded { id: exec, exit_code, signal });
+                        log.push(
+                            None,
+                            EventBody::ExecEnded { id: exec, exit_code, signal, reason: None },
+                        );
                     }
                     Ok(())
                 });

@@ -2,6 +2,7 @@
 //! answer at once; what becomes of it is told by the session's log.
 
 mod approvals;
+mod checkpoints;
 mod execs;
 mod files;
 mod once;
@@ -87,10 +88,12 @@ impl SessionManager {
     ) -> Result<BoxStream<'static, Result<Vec<Event>>>> {
         let handle = self.handle(id).await?;
         let log = Arc::new(SessionLog { engine: self.engine.clone(), id: id.clone() });
-        let last = handle.last_seq();
+        let (last, viewer) = (handle.last_seq(), handle.watch());
         // The stream must not keep the handle alive: its end is the log's end.
         drop(handle);
-        let batches = events::follow(log, last, after);
+        let batches = events::follow(log, last, after).inspect(move |_| {
+            let _watching = &viewer;
+        });
         Ok(batches.take_until(self.engine.cancel.clone().cancelled_owned()).boxed())
     }
 
@@ -112,10 +115,13 @@ impl SessionManager {
             .map_err(|why| Problem::new(ErrorCode::Conflict, format!("no diff can be made: {why}")))
     }
 
-    /// What it used, as the gateway metered it.
+    /// What it used: as the gateway metered it, and as its clock recorded it.
     pub async fn usage(&self, id: &SessionId) -> Result<UsageSummary> {
         let mut conn = self.engine.store.read().await.map_err(from_store)?;
-        rclaude_store::usage::summary(&mut conn, id).await.map_err(from_store)
+        let used = rclaude_store::usage::summary(&mut conn, id).await.map_err(from_store)?;
+        let now = self.engine.now();
+        let time = rclaude_store::clock::usage(&mut conn, id, now).await.map_err(from_store)?;
+        Ok(UsageSummary { time, ..used })
     }
 
     /// The session's handle, its actor started if it had none.
@@ -134,6 +140,7 @@ impl SessionManager {
     /// The daemon of a session that is up, waking one that is paused.
     async fn client(&self, id: &SessionId) -> Result<agentd::Client> {
         let handle = self.handle(id).await?;
+        handle.active();
         let mut link = handle.link();
         if let Some(client) = link.borrow().clone().filter(|client| !client.is_closed()) {
             return Ok(client);

@@ -13,6 +13,7 @@ pub(super) fn from_store(error: StoreError) -> Problem {
             "approval" => ErrorCode::ApprovalNotFound,
             "exec" => ErrorCode::ExecNotFound,
             "key" => ErrorCode::KeyNotFound,
+            "checkpoint" => ErrorCode::CheckpointNotFound,
             _ => ErrorCode::NotFound,
         },
         StoreError::Ambiguous { .. } => ErrorCode::SessionAmbiguous,

@@ -4,13 +4,13 @@ use std::{sync::Arc, time::Duration};
 
 use rclaude_sandbox::provider::ProviderKind;
 use rclaude_store::{
-    StoreError, Tx, sandbox, session,
+    Conn, StoreError, Tx, clock, sandbox, session,
     session::{Checkout as CheckoutRow, NewSession, SessionPage, SessionRow, SessionSettings},
     turn,
 };
 use rclaude_types::{
-    CreateSession, Desired, ErrorCode, EventBody, Page, Phase, Problem, SandboxId, Session,
-    SessionId, Timestamp, TurnId, UpdateSession,
+    CreateSession, Depth, Desired, ErrorCode, EventBody, LayerId, Page, PauseSession, Phase,
+    Problem, SandboxId, Session, SessionId, Timestamp, TurnId, UpdateSession,
 };
 
 use super::{
@@ -22,7 +22,7 @@ use super::{
 use crate::{
     agent,
     repo::{Checkout, PrepareOptions},
-    session::{live::Handle, names},
+    session::{live::Handle, names, policy},
 };
 
 /// How long making a session waits for its repository. What is cached takes milliseconds, and a
@@ -53,6 +53,7 @@ impl SessionManager {
                 },
             )?;
         }
+        self.room_for(1).await?;
         let name = self.name(request.name.as_deref()).await?;
         let checkout = self.quick_checkout(&request, &name).await?;
         let id = SessionId::generate();
@@ -142,6 +143,10 @@ impl SessionManager {
                     lines.push(adapter.set_model("set-model", &model));
                     settings.model = Some(model);
                 }
+                if let Some(life) = change.life.clone() {
+                    settings.life = life;
+                    settings.life_since = Some(now);
+                }
                 if let Some(mode) = change.permission_mode {
                     lines.push(adapter.set_permission_mode("set-permission-mode", mode));
                     settings.permission_mode = mode;
@@ -165,9 +170,20 @@ impl SessionManager {
         self.get(id).await
     }
 
-    /// Ends the session's processes, keeps everything else.
-    pub async fn pause(&self, id: &SessionId) -> Result<Session> {
-        self.want(id, Desired::Paused).await?;
+    /// Sets the session aside.
+    pub async fn pause(&self, id: &SessionId, request: PauseSession) -> Result<Session> {
+        let desired = match request.depth {
+            Depth::Freeze => Desired::Paused,
+            Depth::Hibernate => Desired::Hibernated,
+            Depth::Archive if !self.engine.ladder().archive => {
+                return Err(Problem::new(
+                    ErrorCode::SnapshotsUnavailable,
+                    "this server has no snapshot store to archive sessions in",
+                ));
+            }
+            Depth::Archive => Desired::Archived,
+        };
+        self.want(id, desired).await?;
         self.get(id).await
     }
 
@@ -187,19 +203,36 @@ impl SessionManager {
     pub(super) async fn want(&self, id: &SessionId, desired: Desired) -> Result<Arc<Handle>> {
         let (session, now) = (id.clone(), self.engine.now());
         let provider = self.engine.provider.kind();
-        self.engine
+        let spent = self
+            .engine
             .commit(id, async move |tx, _| {
-                let row = session::set_desired(tx, &session, desired, now).await?;
                 if desired == Desired::Running {
+                    if let Some(word) = spent(tx, &session, now).await? {
+                        return Ok(Some(word));
+                    }
+                    let row = session::set_desired(tx, &session, desired, None, now).await?;
                     second_chance(tx, &row, provider, now).await?;
+                } else {
+                    session::set_desired(tx, &session, desired, None, now).await?;
                 }
-                Ok(())
+                Ok(None)
             })
             .await
             .map_err(from_store)?;
+        if let Some(word) = spent {
+            return Err(exhausted(word));
+        }
         let handle = self.handle(id).await?;
+        handle.active();
         handle.nudge();
         Ok(handle)
+    }
+
+    /// Refuses work for a session that has used up an allowance.
+    pub(super) async fn refuse_spent(&self, id: &SessionId) -> Result<()> {
+        let mut conn = self.engine.store.read().await.map_err(from_store)?;
+        let spent = spent(&mut conn, id, self.engine.now()).await.map_err(from_store)?;
+        spent.map_or(Ok(()), |word| Err(exhausted(word)))
     }
 
     /// Refuses a prompt that could not be worked on.
@@ -221,7 +254,7 @@ impl SessionManager {
     }
 
     /// The name asked for if it is free, or one made up.
-    async fn name(&self, wanted: Option<&str>) -> Result<String> {
+    pub(super) async fn name(&self, wanted: Option<&str>) -> Result<String> {
         let mut conn = self.engine.store.read().await.map_err(from_store)?;
         let mut crowded = false;
         loop {
@@ -275,17 +308,21 @@ async fn insert(
 ) -> rclaude_store::Result<()> {
     let New { id, name, request, checkout, now, provider } = new;
     let prompt = request.prompt.clone();
-    let settings = SessionSettings::from(request);
-    session::insert(tx, &NewSession { id: id.clone(), name: name.clone(), settings, at: now })
-        .await?;
-    log.push(None, EventBody::SessionCreated { name });
+    let settings = SessionSettings { life_since: Some(now), ..SessionSettings::from(request) };
+    let origin = None;
+    session::insert(
+        tx,
+        &NewSession { id: id.clone(), name: name.clone(), settings, origin, at: now },
+    )
+    .await?;
+    log.push(None, EventBody::SessionCreated { name, origin: None });
     if let Some(checkout) = &checkout {
         session::set_checkout(tx, &id, &checkout_row(checkout), now).await?;
         for notice in &checkout.notices {
             log.notice(None, rclaude_types::NoticeLevel::Info, "repository", notice.clone());
         }
     }
-    sandbox::insert(tx, &new_sandbox(&id, provider, now)).await?;
+    sandbox::insert(tx, &new_sandbox(&id, provider, Vec::new(), now)).await?;
     if let Some(prompt) = prompt {
         let turn = turn::NewTurn {
             id: TurnId::generate(),
@@ -314,6 +351,7 @@ pub(in crate::session) fn checkout_row(checkout: &Checkout) -> CheckoutRow {
 pub(in crate::session) fn new_sandbox(
     session: &SessionId,
     provider: ProviderKind,
+    stack: Vec<LayerId>,
     now: Timestamp,
 ) -> sandbox::NewSandbox {
     sandbox::NewSandbox {
@@ -321,8 +359,27 @@ pub(in crate::session) fn new_sandbox(
         session: session.clone(),
         provider: provider.as_str().to_owned(),
         token: crate::auth::random_hex(),
+        stack,
         at: now,
     }
+}
+
+fn exhausted(word: &str) -> Problem {
+    Problem::new(
+        ErrorCode::AllowanceExhausted,
+        format!("the session has used up its {word}; raise it with `rclaude set` to go on"),
+    )
+}
+
+/// The allowance that a session has used up, by its word.
+async fn spent(
+    tx: &mut Conn,
+    id: &SessionId,
+    now: Timestamp,
+) -> rclaude_store::Result<Option<&'static str>> {
+    let row = session::get(tx, id).await?;
+    let used = clock::usage(tx, id, now).await?;
+    Ok(policy::exhausted(&row.settings.life, policy::elapsed(row.created_at, now), used))
 }
 
 /// Where the sandbox could not be made, another takes its place.
@@ -334,7 +391,7 @@ async fn second_chance(
 ) -> rclaude_store::Result<()> {
     let failed = sandbox::current(tx, &row.id).await?;
     if matches!(failed.phase, Phase::Failed(reason) if !reason.is_worth_another()) {
-        sandbox::insert(tx, &new_sandbox(&row.id, provider, now)).await?;
+        sandbox::insert(tx, &new_sandbox(&row.id, provider, failed.stack, now)).await?;
         session::set_failure(tx, &row.id, None, now).await?;
     }
     Ok(())

@@ -22,6 +22,7 @@ impl SessionManager {
         once: Option<Idempotency>,
     ) -> Result<Turn> {
         self.ready_for_prompts()?;
+        self.refuse_spent(id).await?;
         let (session, now) = (id.clone(), self.engine.now());
         let made = self
             .engine

@@ -1,7 +1,7 @@
 //! A session's rows as callers see them.
 
 use rclaude_store::{
-    Conn, approval,
+    Conn, approval, checkpoint,
     sandbox::{self, SandboxRow},
     session::SessionRow,
     turn::{self, TurnRow},
@@ -18,8 +18,13 @@ pub(super) async fn view(conn: &mut Conn, row: SessionRow) -> rclaude_store::Res
         Some(_) => approval::pending(conn, &row.id).await?,
         None => Vec::new(),
     };
+    let latest = checkpoint::latest_id(conn, &row.id).await?;
     let approvals = asks.into_iter().map(|ask| ask.approval).collect();
-    Ok(Session { pending_approvals: approvals, ..shown(row, sandbox, turn) })
+    Ok(Session {
+        pending_approvals: approvals,
+        latest_checkpoint: latest,
+        ..shown(row, sandbox, turn)
+    })
 }
 
 fn shown(row: SessionRow, sandbox: SandboxRow, turn: Option<TurnRow>) -> Session {
@@ -44,6 +49,10 @@ fn shown(row: SessionRow, sandbox: SandboxRow, turn: Option<TurnRow>) -> Session
         template: settings.template.unwrap_or_else(|| DEFAULT_TEMPLATE.to_owned()),
         allow_root: settings.allow_root,
         labels: settings.labels,
+        life: settings.life,
+        desired_reason: row.desired_reason,
+        origin: row.origin,
+        latest_checkpoint: None,
         current_turn: turn.map(Into::into),
         pending_approvals: Vec::new(),
         cost: row.cost,

@@ -3,6 +3,8 @@
 //!
 //! Every call into the server's crates is here, and nothing else is.
 
+pub(crate) mod snapshots;
+
 use std::{
     fs,
     net::SocketAddr,
@@ -54,6 +56,8 @@ pub(crate) fn serve(
             llm: upstream(args, settings, emulator.as_ref())?,
             supervisor: vec![std::env::current_exe()?.into(), SUPERVISOR.into()],
             forge: args.forge.to_string(),
+            policy: rclaude_server::session::policy::Policy::default(),
+            snapshots: snapshots::options(args, settings)?,
         };
         let server = rclaude_server::run(options, stop.clone(), ready);
         let mut server = std::pin::pin!(server);

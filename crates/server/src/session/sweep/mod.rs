@@ -1,6 +1,8 @@
-//! Housekeeping that belongs to no session's actor: sandboxes that were replaced, checkouts and
-//! idempotency keys that nobody needs any more. Idempotent and without input; a failure is tried
+//! Housekeeping that belongs to no session's actor: sandboxes that were replaced, layers, checkouts
+//! and idempotency keys that nobody needs any more. Idempotent and without input; a failure is tried
 //! again with the next round.
+
+mod layers;
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
@@ -8,6 +10,7 @@ use rclaude_sandbox::provider::SandboxRef;
 use rclaude_store::{idempotency, sandbox, session};
 use rclaude_types::{Phase, Timestamp};
 
+pub(crate) use self::layers::idle as idle_layers;
 use super::engine::Engine;
 use crate::{chain::chain, repo::Checkout};
 
@@ -24,7 +27,8 @@ pub(crate) async fn run(engine: Arc<Engine>) {
             if let Err(error) = round(&engine).await {
                 tracing::warn!(error, "a sweep was not finished");
             }
-            tokio::time::sleep(PERIOD).await;
+            // Sooner when there is something to do: a machine that was replaced still works.
+            let _ = tokio::time::timeout(PERIOD, engine.sweep.notified()).await;
         }
     };
     cancel.run_until_cancelled(rounds).await;
@@ -59,6 +63,8 @@ async fn round(engine: &Engine) -> Result<(), String> {
     let fresh = i64::try_from(FRESH.as_micros()).unwrap_or(i64::MAX);
     let unused_since = Timestamp::from_micros(now.as_micros() - fresh);
     engine.repos.prune(&in_use, unused_since).await.map_err(|error| error.to_string())?;
+
+    layers::round(engine, &live).await?;
 
     // One that this database does not know may hold somebody's work (an older backup was put
     // back, say): it is named, never removed.
