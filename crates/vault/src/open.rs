@@ -307,3 +307,30 @@ fn refusal(session: &Session, location: &str, error: &RusticError) -> VaultError
         None => VaultError::WrongKey { location: location.to_owned() },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use rustic_core::{Credentials, KeyOptions, repofile::ConfigFile};
+
+    use super::{derive, engine, open, store};
+    use crate::{Key, Location, VaultError, session::Session};
+
+    #[test]
+    fn a_vault_of_a_newer_engine_is_told_from_a_wrong_key() {
+        let dir = tempfile::tempdir().unwrap();
+        let location = Location::Dir(dir.path().join("vault"));
+        let store = store::at(&location).unwrap();
+        let session = Session::new(Arc::clone(&store), location.to_string(), None);
+        let credentials = Credentials::Masterkey(derive(&[1; 32]).unwrap());
+        let newer = ConfigFile { version: 3, ..ConfigFile::default() };
+        let made =
+            engine(&session).unwrap().init_with_config(&credentials, &KeyOptions::default(), newer);
+        assert!(made.is_err(), "the engine cannot use it either");
+        let refused = open(&location, &Key::Random([1; 32])).err().unwrap();
+        assert!(matches!(refused, VaultError::NewerFormat { found: 3, known: 2, .. }), "{refused}");
+        let refused = open(&location, &Key::Random([2; 32])).err().unwrap();
+        assert!(matches!(refused, VaultError::WrongKey { .. }), "{refused}");
+    }
+}
