@@ -73,6 +73,19 @@ pub(crate) const KEYS: &[Key] = &[
         check: |text| text.parse::<SocketAddr>().map(drop).map_err(|_| "ADDRESS:PORT".to_owned()),
     },
     Key {
+        name: "snapshots",
+        variable: "RCLAUDE_SNAPSHOTS",
+        description: "where a server on this host keeps states that outlive its disk",
+        secret: false,
+        check: |text| {
+            if Path::new(text).is_absolute() || text.starts_with("s3://") {
+                Ok(())
+            } else {
+                Err("an absolute path, or s3://BUCKET/PREFIX".to_owned())
+            }
+        },
+    },
+    Key {
         name: "model",
         variable: "RCLAUDE_MODEL",
         description: "model of new sessions; the agent's default if absent",

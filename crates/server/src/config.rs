@@ -10,7 +10,7 @@ use std::{
 
 use url::Url;
 
-use crate::session::policy::Policy;
+use crate::{session::policy::Policy, snapshots::SnapshotOptions};
 
 /// Everything `rclaude serve` can be told.
 #[derive(Debug, Clone)]
@@ -27,6 +27,8 @@ pub struct ServeOptions {
     pub forge: String,
     /// When sessions are set aside by themselves, and what is kept how often.
     pub policy: Policy,
+    /// Where states outlive this machine's disk, and how often what is backed up.
+    pub snapshots: SnapshotOptions,
 }
 
 /// Where model requests go, and what opens the door there.

@@ -32,9 +32,10 @@ impl ServerInfo for Info {
         let counts = session::counts(&mut conn).await.map_err(|e| internal(e.to_string()))?;
         drop(conn);
         let dir = self.engine.data_dir.clone();
-        let checks = tokio::task::spawn_blocking(move || doctor::checks(&dir))
+        let mut checks = tokio::task::spawn_blocking(move || doctor::checks(&dir))
             .await
             .map_err(|e| internal(e.to_string()))?;
+        checks.extend(self.engine.snapshots.check());
         Ok(ServerStatus {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started_at: self.started_at,

@@ -23,7 +23,7 @@ use crate::{
     metering::StoredUsage,
     repo::{RepoCache, RepoError},
     session::{engine::Engine, heartbeat, live::Live, manager::SessionManager, sweep},
-    snapshots::Snapshots,
+    snapshots::{self, Snapshots},
 };
 
 /// How long requests under way may take to end when the server goes down.
@@ -107,9 +107,17 @@ pub async fn run(
     let gateway = Gateway::new(&gateway_config, usage, clock.clone(), tracker.clone())?;
     let repos = RepoCache::new(dir.join("repos"), "git")?.with_forge(&options.forge);
     let provider: Arc<dyn SandboxProvider> = Arc::new(provider);
+    let snapshots = Snapshots::new(snapshots::Parts {
+        store: store.clone(),
+        provider: provider.clone(),
+        repos: repos.clone(),
+        clock: clock.clone(),
+        data_dir: dir.clone(),
+        options: options.snapshots,
+    });
     let engine = Arc::new(Engine {
         store: store.clone(),
-        snapshots: Snapshots::new(store.clone(), provider.clone()),
+        snapshots: snapshots.clone(),
         provider,
         policy: options.policy,
         sweep: Notify::new(),
@@ -130,6 +138,7 @@ pub async fn run(
     tracker.spawn(sweep::run(engine.clone()));
     tracker.spawn(heartbeat::run(engine.clone()));
     let token = owner_token(&dir)?;
+    tracker.spawn(snapshots::background::run(snapshots, stop.clone()));
     let metrics = metrics_recorder();
     let upkeep = metrics.clone();
     let stopping = stop.clone();

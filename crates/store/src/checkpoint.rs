@@ -179,13 +179,15 @@ queries! {
                    AND state = 'sealed' AND seq < $2 ORDER BY seq DESC, id DESC LIMIT 1");
     UNSTORED = concat!("SELECT ", columns!(), " FROM checkpoint WHERE state = 'sealed' \
                 AND stored = 0 ORDER BY id LIMIT $1");
-    ALL_STACKS = "SELECT session, stored, stack FROM checkpoint WHERE state = 'sealed'";
+    ALL_STACKS = "SELECT id, session, stored, stack FROM checkpoint WHERE state = 'sealed'";
     AUTOMATIC = concat!("SELECT ", columns!(), " FROM checkpoint WHERE session = $1 \
                  AND state = 'sealed' AND kind NOT IN ('manual', 'rewind', 'origin') \
                  ORDER BY id DESC LIMIT -1 OFFSET $2");
     REMOVE_OF_SESSION = "DELETE FROM checkpoint WHERE session = $1";
+    WANTED_SEQUELS = "SELECT sequel FROM checkpoint WHERE state = 'wanted'";
     WANTED_LAYERS = "SELECT layer FROM checkpoint WHERE state = 'wanted'";
     SET_STORED = "UPDATE checkpoint SET stored = 1 WHERE id = $1";
+    SET_UNSTORED = "UPDATE checkpoint SET stored = 0 WHERE id = $1";
     SET_STACK = "UPDATE checkpoint SET stack = $2, stored = 0 WHERE id = $1";
     REMOVE = "DELETE FROM checkpoint WHERE id = $1";
     PUT_LAYER = "INSERT INTO layer (id, snapshot, digest, bytes, created_at) \
@@ -331,6 +333,8 @@ pub async fn unstored(conn: &mut Conn, limit: u32) -> Result<Vec<CheckpointRow>>
 /// What a checkpoint keeps from being swept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stack {
+    /// The checkpoint.
+    pub id: CheckpointId,
     /// Whose it is.
     pub session: SessionId,
     /// The snapshot store holds all of it.
@@ -344,12 +348,24 @@ pub async fn stacks(conn: &mut Conn) -> Result<Vec<Stack>> {
     let rows = conn.all(ALL_STACKS, []).await?;
     let read = |row: &Row| {
         Ok(Stack {
+            id: row.get("id")?,
             session: row.get("session")?,
             stored: row.get("stored")?,
             layers: row.get::<Json<_>>("stack")?.0,
         })
     };
     rows.iter().map(read).collect()
+}
+
+/// The checkpoints that rewinds which are about to be made go back to.
+pub async fn rewound_to(conn: &mut Conn) -> Result<Vec<CheckpointId>> {
+    let mut found = Vec::new();
+    for row in conn.all(WANTED_SEQUELS, []).await? {
+        if let Some(Json(Sequel::Rewind { to: Some(to), .. })) = row.get("sequel")? {
+            found.push(to);
+        }
+    }
+    Ok(found)
 }
 
 /// The layers that are about to be.
@@ -385,6 +401,11 @@ pub async fn remove_all(tx: &mut Tx, session: &SessionId) -> Result<()> {
 /// Notes that the snapshot store holds all of it.
 pub async fn set_stored(tx: &mut Tx, id: &CheckpointId) -> Result<()> {
     tx.run(SET_STORED, [id.into()]).await.map(drop)
+}
+
+/// Notes that the snapshot store does not hold all of it any more.
+pub async fn set_unstored(tx: &mut Tx, id: &CheckpointId) -> Result<()> {
+    tx.run(SET_UNSTORED, [id.into()]).await.map(drop)
 }
 
 /// Notes that it stands on other layers that show the same.

@@ -31,6 +31,7 @@ mod statements;
 
 pub mod agent;
 pub mod approval;
+pub mod carry;
 pub mod checkpoint;
 pub mod clock;
 pub mod event;

@@ -2,7 +2,7 @@
 //! finds its rows by an index.
 
 use crate::{
-    agent, approval, checkpoint, clock,
+    agent, approval, carry, checkpoint, clock,
     db::{self, Sql},
     event, exec, idempotency, key, meta, sandbox, session, turn, usage,
 };
@@ -11,6 +11,7 @@ fn all() -> impl Iterator<Item = Sql> {
     let rooms = [
         agent::ALL,
         approval::ALL,
+        carry::ALL,
         checkpoint::ALL,
         clock::ALL,
         event::ALL,
@@ -29,9 +30,15 @@ fn all() -> impl Iterator<Item = Sql> {
 
 /// Texts that look at every row of a table, and why they may.
 const SCANS: &[(&str, &str)] = &[
+    ("rclaude_store::carry::FORGET_LAYERS", "wants all layers"),
+    ("rclaude_store::carry::STACKS", "wants the layers of all checkpoints"),
     ("rclaude_store::checkpoint::ALL_STACKS", "wants the layers of all checkpoints"),
     (
         "rclaude_store::checkpoint::WANTED_LAYERS",
+        "wants all that are wanted, by the index of those",
+    ),
+    (
+        "rclaude_store::checkpoint::WANTED_SEQUELS",
         "wants all that are wanted, by the index of those",
     ),
     ("rclaude_store::checkpoint::UNSTORED", "wants the oldest of a few, by the index of those"),

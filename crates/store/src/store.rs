@@ -3,7 +3,7 @@
 use std::{path::Path, sync::Arc};
 
 use crate::{
-    Reader, Result, Tx,
+    Reader, Result, Tx, carry,
     db::{self, Readers, Writer},
 };
 
@@ -51,6 +51,14 @@ impl Store {
         F: AsyncFnOnce(&mut Tx) -> Result<T> + Send + 'static,
     {
         self.0.writer.write(work).await
+    }
+
+    /// Writes a consistent copy of the database, as it is at one moment, to a file that does not
+    /// exist and that its owner alone can read. Writing goes on meanwhile.
+    pub async fn copy_to(&self, path: &Path) -> Result<()> {
+        let mut conn = self.read().await?;
+        db::make_private(path)?;
+        carry::copy(&mut conn, path).await
     }
 
     /// Ends writing after all that is queued, and reading at once. Later calls are refused.

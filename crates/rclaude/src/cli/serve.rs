@@ -1,6 +1,6 @@
 //! `rclaude serve`: being the platform.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use clap::Args;
 use tracing_subscriber::EnvFilter;
@@ -36,6 +36,20 @@ pub(crate) struct ServeArgs {
     /// Where repositories given as owner/name are
     #[arg(long, value_name = "URL", default_value = "https://github.com", value_parser = config::server_url)]
     pub(crate) forge: Url,
+    #[arg(
+        long,
+        help = "Where states outlive this machine's disk: an absolute path, or s3://BUCKET/PREFIX \
+                [RCLAUDE_SNAPSHOTS; else in the data directory]",
+        value_name = "PLACE"
+    )]
+    pub(crate) snapshots: Option<String>,
+    /// Where backups go by themselves; where states are kept if not said
+    #[arg(long, value_name = "PLACE")]
+    pub(crate) backup_to: Option<String>,
+    /// How often: 5m, 1h; 0s for never. Every 5 minutes to another machine or disk, every hour to a
+    /// directory given with --backup-to, and otherwise never, unless this says so
+    #[arg(long, value_name = "TIME", value_parser = values::duration)]
+    pub(crate) backup_every: Option<Duration>,
     #[command(flatten)]
     pub(crate) policy: PolicyOptions,
     /// What to log: error, warn, info, debug, or filters such as `rclaude_server=debug`

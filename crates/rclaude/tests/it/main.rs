@@ -10,6 +10,7 @@
 mod agent_script;
 mod approvals;
 mod bad_input;
+mod chaos;
 mod client;
 mod faults;
 mod follower;

@@ -25,7 +25,7 @@ use super::{
 /// process or several.
 #[derive(Debug, Clone)]
 pub struct RepoCache {
-    dir: PathBuf,
+    pub(super) dir: PathBuf,
     git: Git,
     forge: String,
 }

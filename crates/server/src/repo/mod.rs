@@ -25,6 +25,7 @@
 //! is made by a script run inside the sandbox ([`diff`]).
 
 mod cache;
+mod carry;
 mod checkout;
 pub mod diff;
 mod error;
@@ -38,5 +39,6 @@ mod tree;
 mod uncommitted;
 
 pub use cache::{Checkout, PrepareOptions, RepoCache};
+pub use carry::StagedRoom;
 pub use error::RepoError;
 pub use source::DEFAULT_FORGE;

@@ -282,7 +282,18 @@ impl Actor {
                 self.set_phase(reached, None).await?;
                 Ok(Next::Again)
             }
-            Err(error) => self.provider_failed(error).await,
+            Err(error) => {
+                // One that ended before it stood still cannot be frozen, however often we try.
+                if let Ok(seen) = self.engine.provider.inspect(&self.reference()).await {
+                    let ladder = self.engine.ladder();
+                    let observed = lifecycle::observe(self.sandbox.phase, seen, ladder);
+                    if observed != self.sandbox.phase {
+                        self.found(observed).await?;
+                        return Ok(Next::Again);
+                    }
+                }
+                self.provider_failed(error).await
+            }
         }
     }
 
@@ -359,20 +370,17 @@ impl Actor {
             return Ok(Next::Again);
         }
         match self.engine.provider.inspect(&self.reference()).await {
-            // Its processes are no more, however it was set aside, and what they start on may
-            // have to be made again.
-            Ok(Observed::Stopped) => {
-                self.lose_execs("its sandbox stopped").await?;
-                if let Err(reason) = self.checkout().await? {
-                    self.notice(NoticeLevel::Error, "repository", reason).await?;
-                    return Ok(Next::Wait(self.backoff()));
-                }
-            }
+            // Its processes are no more, however it was set aside.
+            Ok(Observed::Stopped) => self.lose_execs("its sandbox stopped").await?,
             Ok(Observed::Absent) => {
                 return self.unreachable("the provider knows nothing of it").await;
             }
             Ok(_) => {}
             Err(error) => return self.provider_failed(error).await,
+        }
+        if let Err(reason) = self.checkout().await? {
+            self.notice(NoticeLevel::Error, "repository", reason).await?;
+            return Ok(Next::Wait(self.backoff()));
         }
         let Some(pausing) = self.engine.provider.pausing() else { return Ok(Next::Again) };
         match pausing.resume(&self.reference()).await {
@@ -462,7 +470,10 @@ impl Actor {
             | Phase::Hibernating
             | Phase::Archiving
             | Phase::Destroying => {
-                self.notice(NoticeLevel::Error, "provider_failed", reason).await?;
+                // Every nudge is another attempt; its owner is told now and then.
+                if self.attempts.is_multiple_of(PATIENCE) {
+                    self.notice(NoticeLevel::Error, "provider_failed", reason).await?;
+                }
                 Ok(Next::Wait(self.backoff()))
             }
             _ => self.reject(reason).await,

@@ -15,6 +15,7 @@ pub use conn::{Conn, Tx};
 pub(crate) use conn::{Row, Sql, queries};
 pub use read::Reader;
 pub(crate) use read::Readers;
+pub(crate) use sqlite::make_new_private as make_private;
 pub(crate) use value::{Json, Value, label, unlabel};
 pub(crate) use write::Writer;
 

@@ -74,6 +74,14 @@ fn make_private(path: &Path) -> Result<()> {
     }
 }
 
+/// Makes a file that does not exist, for its owner alone; SQLite copies into an empty one.
+pub(crate) fn make_new_private(path: &Path) -> Result<()> {
+    if path.exists() {
+        return Err(StoreError::Conflict(format!("{} exists", path.display())));
+    }
+    make_private(path)
+}
+
 fn query<const N: usize>(sql: Sql, values: [Value; N]) -> Query<'static, Sqlite, SqliteArguments> {
     values.into_iter().fold(sqlx::query(sql.text), |query, value| match value {
         Value::Null => query.bind(None::<i64>),

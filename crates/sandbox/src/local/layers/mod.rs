@@ -16,9 +16,12 @@ mod build;
 mod combine;
 mod content;
 mod graft;
+pub(super) mod image;
 mod index;
 mod ladder;
+mod mapped;
 mod meta;
+mod rights;
 mod seal;
 mod shelf;
 mod size;
@@ -74,7 +77,7 @@ impl Layering for LocalProvider {
         let mut sealing = self.run(OPERATION, begin).await?;
         // Only this part keeps others from the sandbox.
         let take = self.change(OPERATION, id, move |inner, id| {
-            let (taken, frozen) = with_frozen(inner, id, || sealing.take())?;
+            let (taken, frozen) = with_frozen(inner, id, || sealing.take(inner, id))?;
             taken.during("look at the sandbox's files")?;
             Ok((sealing, frozen))
         });

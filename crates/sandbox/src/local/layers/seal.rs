@@ -22,12 +22,15 @@ use super::{
         provider::Inner,
         remove::remove_tree,
         sys::open_own,
+        template::is_root,
     },
     btrfs,
     build::build,
     content::Contents,
     index::{Index, TreeIdentity},
     ladder::open_directory,
+    mapped,
+    rights::Helper,
     size::bytes_under,
     walk::{Care, Found, walk},
 };
@@ -56,7 +59,16 @@ pub(super) struct Sealing {
 #[derive(Debug)]
 enum How {
     Snapshot,
-    Delta { since: Option<Index>, contents: Contents, found: Option<Found> },
+    Delta {
+        since: Option<Index>,
+        contents: Contents,
+        found: Option<Found>,
+    },
+    /// By a process that may read all of it; says whether the layer is to be whole.
+    Elsewhere {
+        helper: Helper,
+        whole: bool,
+    },
 }
 
 /// What it came to, but for how long the sandbox stood still.
@@ -83,7 +95,7 @@ pub(super) fn prepare(
     }
     *slot = None;
     let draft = inner.shelf.new_draft(layer)?;
-    let copied = copy_ahead(inner, &sandbox, &draft, since).during("copy the sandbox's files");
+    let copied = copy_ahead(inner, id, &draft, since).during("copy the sandbox's files");
     if copied.is_err() {
         inner.shelf.remove(layer)?;
     }
@@ -93,15 +105,15 @@ pub(super) fn prepare(
 
 fn copy_ahead(
     inner: &Inner,
-    sandbox: &SandboxDir,
+    id: &SandboxId,
     draft: &LayerDir,
     since: Option<&LayerId>,
 ) -> io::Result<Contents> {
-    let since = index_of(inner, sandbox, since)?;
+    let since = index_of(inner, &inner.engine.sandbox(id), since)?;
     let mut contents = new_contents(draft)?;
     for _ in 0..MOST_ROUNDS {
         let begun = Instant::now();
-        pass(sandbox, since.as_ref(), &mut contents, Care::Ahead)?;
+        pass(inner, id, since.as_ref(), &mut contents, Care::Ahead)?;
         if begun.elapsed() < SOON {
             break;
         }
@@ -134,20 +146,33 @@ impl Sealing {
             (draft, contents)
         };
         let since = index_of(inner, &sandbox, since).during("read the earlier layer's index")?;
-        Ok(Self { sandbox, draft, how: How::Delta { since, contents, found: None } })
+        let whole = since.is_none();
+        let here = Self { sandbox, draft, how: How::Delta { since, contents, found: None } };
+        if is_root() {
+            return Ok(here);
+        }
+        let (sandbox, draft) = (here.sandbox.clone(), here.draft.clone());
+        let mut here = Some(here);
+        let work = |number| match (number, &mut here) {
+            (0, Some(here)) => here.take(inner, id).map(|()| 0),
+            _ => here.take().ok_or(io::ErrorKind::InvalidInput)?.build().map(|kept| kept.bytes),
+        };
+        let helper = Helper::start(2, work).during("split off a process")?;
+        Ok(Self { sandbox, draft, how: How::Elsewhere { helper, whole } })
     }
 
     /// The part for which the sandbox stands still.
-    pub(super) fn take(&mut self) -> io::Result<()> {
+    pub(super) fn take(&mut self, inner: &Inner, id: &SandboxId) -> io::Result<()> {
         match &mut self.how {
             How::Snapshot => {
                 let (from, into) = (open_own(&self.sandbox.disk())?, open_own(self.draft.path())?);
                 btrfs::snapshot(from, into, c"disk")
             }
             How::Delta { since, contents, found } => {
-                *found = Some(pass(&self.sandbox, since.as_ref(), contents, Care::Final)?);
+                *found = Some(pass(inner, id, since.as_ref(), contents, Care::Final)?);
                 Ok(())
             }
+            How::Elsewhere { helper, .. } => helper.next().map(drop),
         }
     }
 
@@ -166,6 +191,7 @@ impl Sealing {
                 remove_tree(&self.draft.path().join(CONTENTS))?;
                 Ok(Kept { whole: since.is_none(), bytes: found.bytes })
             }
+            How::Elsewhere { mut helper, whole } => Ok(Kept { whole, bytes: helper.next()? }),
         }
     }
 }
@@ -180,13 +206,18 @@ fn known(inner: &Inner, id: &SandboxId) -> Result<SandboxDir, Failure> {
 }
 
 fn pass(
-    sandbox: &SandboxDir,
+    inner: &Inner,
+    id: &SandboxId,
     since: Option<&Index>,
     contents: &mut Contents,
     care: Care,
 ) -> io::Result<Found> {
-    let (top, identity) = open_upper(sandbox)?;
-    walk(top, identity, since, contents, &HashSet::new(), care)
+    let (top, identity) = open_upper(&inner.engine.sandbox(id))?;
+    let mapped = match inner.alive(id)? {
+        Some(state) => mapped::inodes(&top, state.process.namespace)?,
+        None => HashSet::new(),
+    };
+    walk(top, identity, since, contents, &mapped, care)
 }
 
 /// The index of an earlier layer, if there is one and it describes this sandbox's tree.

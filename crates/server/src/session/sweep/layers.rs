@@ -11,7 +11,7 @@ use std::{
 
 use rclaude_sandbox::provider::Layering;
 use rclaude_store::{checkpoint, sandbox, session::SessionRow};
-use rclaude_types::{LayerId, Phase, SessionId, Timestamp};
+use rclaude_types::{CheckpointId, LayerId, Phase, SessionId, Timestamp};
 
 use crate::{
     chain::chain,
@@ -30,20 +30,35 @@ pub(super) async fn round(engine: &Engine, live: &[SessionRow]) -> Result<(), St
         thin_out(engine, &row.id).await?;
         flatten(engine, layering, &row.id).await?;
     }
-    let (needed, now) = (needed(engine, live).await?, engine.now());
-    let there = layering.layers(false).await.map_err(|error| chain(&error))?;
-    for (layer, _) in there {
-        if !needed.contains(&layer)
-            && made_at(&layer).is_none_or(|made| elapsed(made, now) >= FRESH)
-        {
-            layering.remove_layer(&layer).await.map_err(|error| chain(&error))?;
-        }
+    // Not while somebody relies on layers that no row may speak of any more in a moment.
+    let Some(_alone) = engine.snapshots.alone() else { return Ok(()) };
+    for layer in idle(engine, live, &HashSet::new()).await? {
+        layering.remove_layer(&layer).await.map_err(|error| chain(&error))?;
     }
     Ok(())
 }
 
+/// The layers on the local disk that nothing stands on, as if the checkpoints `without` were gone.
+/// To remove them one has to be [alone](crate::snapshots::Snapshots::alone) with them.
+pub(crate) async fn idle(
+    engine: &Engine,
+    live: &[SessionRow],
+    without: &HashSet<CheckpointId>,
+) -> Result<Vec<LayerId>, String> {
+    let Some(layering) = engine.provider.layering() else { return Ok(Vec::new()) };
+    let (needed, now) = (needed(engine, live, without).await?, engine.now());
+    let there = layering.layers(false).await.map_err(|error| chain(&error))?;
+    let young = |layer: &LayerId| made_at(layer).is_some_and(|made| elapsed(made, now) < FRESH);
+    let layers = there.into_iter().map(|(layer, _)| layer);
+    Ok(layers.filter(|layer| !needed.contains(layer) && !young(layer)).collect())
+}
+
 /// The layers that have to be on the local disk.
-async fn needed(engine: &Engine, live: &[SessionRow]) -> Result<HashSet<LayerId>, String> {
+async fn needed(
+    engine: &Engine,
+    live: &[SessionRow],
+    without: &HashSet<CheckpointId>,
+) -> Result<HashSet<LayerId>, String> {
     let store = |error: rclaude_store::StoreError| error.to_string();
     let mut conn = engine.store.read().await.map_err(store)?;
     let mut archived = HashMap::new();
@@ -54,7 +69,8 @@ async fn needed(engine: &Engine, live: &[SessionRow]) -> Result<HashSet<LayerId>
     let mut needed: HashSet<_> =
         sandbox::layers_in_use(&mut conn).await.map_err(store)?.into_iter().collect();
     needed.extend(checkpoint::wanted_layers(&mut conn).await.map_err(store)?);
-    for stack in checkpoint::stacks(&mut conn).await.map_err(store)? {
+    let stacks = checkpoint::stacks(&mut conn).await.map_err(store)?;
+    for stack in stacks.into_iter().filter(|stack| !without.contains(&stack.id)) {
         // What lies in the snapshot store alone does so to leave this disk.
         if !(stack.stored && archived.get(&stack.session).is_some_and(|archived| *archived)) {
             needed.extend(stack.layers);

@@ -10,6 +10,7 @@ use rclaude_sandbox::provider::SandboxRef;
 use rclaude_store::{idempotency, sandbox, session};
 use rclaude_types::{Phase, Timestamp};
 
+pub(crate) use self::layers::idle as idle_layers;
 use super::engine::Engine;
 use crate::{chain::chain, repo::Checkout};
 

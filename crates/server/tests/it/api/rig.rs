@@ -47,6 +47,7 @@ impl Server {
             supervisor: vec!["/bin/false".into()],
             forge: "https://forge.invalid/{}".to_owned(),
             policy: rclaude_server::session::policy::Policy::default(),
+            snapshots: rclaude_server::snapshots::SnapshotOptions::default(),
         };
         let stop = CancellationToken::new();
         let (tell, ready) = oneshot::channel();

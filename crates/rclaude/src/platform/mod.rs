@@ -3,6 +3,8 @@
 //!
 //! Every call into the server's crates is here, and nothing else is.
 
+pub(crate) mod snapshots;
+
 use std::{
     fs,
     net::SocketAddr,
@@ -62,6 +64,7 @@ pub(crate) fn serve(
             supervisor: vec![std::env::current_exe()?.into(), SUPERVISOR.into()],
             forge: args.forge.to_string(),
             policy: policy(&args.policy, settings),
+            snapshots: snapshots::options(args, settings)?,
         };
         let server = rclaude_server::run(options, stop.clone(), ready);
         let mut server = std::pin::pin!(server);
