@@ -53,7 +53,7 @@ pub(crate) struct ServeArgs {
     #[command(flatten)]
     pub(crate) policy: PolicyOptions,
     /// What to log: error, warn, info, debug, or filters such as `rclaude_server=debug`
-    #[arg(long, value_name = "FILTER", default_value = "info", value_parser = filter)]
+    #[arg(long, value_name = "FILTER", default_value = "info,rustic_core=warn", value_parser = filter)]
     pub(crate) log: String,
     /// Log one JSON object a line
     #[arg(long)]

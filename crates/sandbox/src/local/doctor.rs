@@ -253,10 +253,8 @@ fn checkpoints(place: &Path) -> HostCheck {
             "put the data directory on xfs or, better, btrfs; or let the engine make itself a \
              btrfs in a file (needs root, loop devices and btrfs-progs)",
         ),
-        Err(error) => {
-            check(NAME, HostCheckLevel::Weaker, format!("could not be tried: {error}"))
-                .fix("let the server's user write to the data directory, and look again")
-        }
+        Err(error) => check(NAME, HostCheckLevel::Weaker, format!("could not be tried: {error}"))
+            .fix("let the server's user write to the data directory, and look again"),
     }
 }
 

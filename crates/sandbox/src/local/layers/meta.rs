@@ -124,6 +124,12 @@ impl Meta {
         Self { uid: 0, gid: 0, mode: 0o040_755, times, attributes: Vec::new() }
     }
 
+    /// The same for a directory of which overlayfs is to know nothing yet.
+    pub(in super::super) fn fresh(mut self) -> Self {
+        self.attributes.retain(|(name, _)| name.as_c_str() != OPAQUE && name.as_c_str() != ORIGIN);
+        self
+    }
+
     pub(super) fn is_opaque(&self) -> bool {
         self.attributes.iter().any(|(name, value)| name.as_c_str() == OPAQUE && value == b"y")
     }

@@ -42,7 +42,7 @@ fn everything_on(kind: &str, method: SealMethod) {
     let variables = [
         ("KIND", kind.to_owned()),
         (METHOD, format!("{method:?}")),
-        ("PROPTEST_CASES", "4".to_owned()),
+        ("PROPTEST_CASES", "3".to_owned()),
     ];
     in_own_mounts(script, &arguments, &variables);
 }
