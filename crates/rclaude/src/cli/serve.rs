@@ -46,9 +46,9 @@ pub(crate) struct ServeArgs {
     /// Where backups go by themselves; where states are kept if not said
     #[arg(long, value_name = "PLACE")]
     pub(crate) backup_to: Option<String>,
-    /// How often: 5m, 1h; 0s for never. Every 5 minutes to another machine or disk, every hour to a
+    /// How often: 5m, 1h; `never`. Every 5 minutes to another machine or disk, every hour to a
     /// directory given with --backup-to, and otherwise never, unless this says so
-    #[arg(long, value_name = "TIME", value_parser = values::duration)]
+    #[arg(long, value_name = "TIME", value_parser = values::period)]
     pub(crate) backup_every: Option<Duration>,
     #[command(flatten)]
     pub(crate) policy: PolicyOptions,
