@@ -28,11 +28,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use crate::{
-    cli::serve::ServeArgs,
-    config::Settings,
-    exit::Failure,
-};
+use crate::{cli::serve::ServeArgs, config::Settings, exit::Failure};
 
 /// The verb that makes this program a supervisor.
 pub(crate) const SUPERVISOR: &str = "__supervisor";
