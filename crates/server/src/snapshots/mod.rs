@@ -16,13 +16,17 @@ pub(crate) mod background;
 pub(crate) mod backup;
 mod failure;
 mod fetching;
+pub(crate) mod import;
 mod keeping;
 mod keyring;
 mod locks;
 mod manifest;
 mod options;
 mod place;
+pub(crate) mod restore;
 mod scratch;
+pub(crate) mod space;
+mod verify;
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -33,6 +37,7 @@ use tokio::sync::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard, Semaphore};
 
 pub use keyring::{KEYRING, read_key_file};
 pub use options::{Location, S3Access, Secret, SnapshotOptions};
+pub use restore::{Progress, RestoreKey, RestoreOptions, Restored, restore};
 
 use self::{locks::Locks, place::Place, scratch::Scratch};
 use crate::{clock::Clock, repo::RepoCache};
