@@ -40,6 +40,7 @@ pub(crate) async fn run(args: LogsArgs, cx: &mut Context) -> Done {
     let id = session.id.as_str();
     let raw = args.raw || cx.json;
     let mut renderer = cx.ui.renderer(cx.verbose);
+    renderer.call(&session.name);
     renderer.replay();
     let last = history(cx, &client, id, args.after, raw, &mut renderer).await?;
     let pieces = renderer.caught_up();

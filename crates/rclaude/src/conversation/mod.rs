@@ -68,6 +68,7 @@ pub(crate) async fn run(
     plan: Plan,
 ) -> Result<End, Failure> {
     let mut renderer = cx.ui.renderer(cx.verbose);
+    renderer.call(&session.name);
     if let Some(prompt) = &plan.own_prompt {
         renderer.hide_prompt(prompt);
     }

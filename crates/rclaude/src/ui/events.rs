@@ -5,11 +5,12 @@
 //! is remembered by its id, and only what is missing is added.
 
 mod asked;
+mod life;
 
 use std::collections::HashMap;
 
 use rclaude_types::{
-    Event, EventBody, FileDiff, NoticeLevel, PlanEntry, PlanStatus, Role, SessionStatus, ToolKind,
+    Event, EventBody, FileDiff, NoticeLevel, PlanEntry, PlanStatus, Role, ToolKind,
 };
 
 use super::{
@@ -51,6 +52,8 @@ pub(crate) struct Renderer {
     /// Parts that were kept back.
     held: Option<(String, String)>,
     tools: HashMap<String, ToolKind>,
+    /// The session's name, for commands that are suggested.
+    session: Option<String>,
     /// Prompts that their sender need not be told of.
     own_prompts: Vec<String>,
     /// What the agent was told with the last no: its tool answers with the same words.
@@ -76,6 +79,7 @@ impl Renderer {
             shown: HashMap::new(),
             held: None,
             tools: HashMap::new(),
+            session: None,
             own_prompts: Vec::new(),
             denial: None,
         }
@@ -95,6 +99,11 @@ impl Renderer {
             self.part(&mut pieces, &id, &text, false);
         }
         pieces
+    }
+
+    /// Says what the session is called now.
+    pub(crate) fn call(&mut self, session: &str) {
+        self.session = Some(clean_line(session));
     }
 
     /// Leaves out the echo of a prompt that was typed here.
@@ -198,9 +207,7 @@ impl Renderer {
     fn block(&mut self, body: &EventBody) -> String {
         let paint = self.err;
         match body {
-            EventBody::SessionCreated { name, .. } => {
-                paint.dim(&format!("session {}", clean_line(name)))
-            }
+            EventBody::SessionCreated { name, origin } => self.created(name, origin.as_ref()),
             EventBody::StatusChanged { status, reason } => self.status(*status, reason.as_deref()),
             EventBody::TurnQueued { text, steer } => self.prompt(text, *steer),
             EventBody::Message { role: Role::User, text, parent: None, .. } if self.verbose => {
@@ -262,6 +269,9 @@ impl Renderer {
             EventBody::ExecEnded { exit_code, signal, .. } => {
                 paint.dim(&format!("  {}", ending(*exit_code, *signal)))
             }
+            EventBody::CheckpointCreated { checkpoint } => self.checkpoint(checkpoint),
+            EventBody::Rewound { to, before, scope } => self.rewound(to.as_ref(), before, *scope),
+            EventBody::Forked { checkpoint, session } => self.forked(checkpoint, session),
             EventBody::Notice { level, message, .. } => {
                 let message = clean(message);
                 match level {
@@ -272,22 +282,6 @@ impl Renderer {
             }
             EventBody::Raw { line } if self.verbose => {
                 paint.dim(&cut(&format!("raw {}", clean_line(&line.to_string())), self.width))
-            }
-            _ => String::new(),
-        }
-    }
-
-    fn status(&self, status: SessionStatus, reason: Option<&str>) -> String {
-        let reason = reason.map(clean_line);
-        let because = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
-        match status {
-            SessionStatus::Failed => {
-                format!("{} the session failed{because}", self.err.red("error:"))
-            }
-            SessionStatus::Paused => self.err.dim(&format!("paused{because}")),
-            SessionStatus::Deleted => self.err.dim(&format!("deleted{because}")),
-            _ if self.verbose || !because.is_empty() => {
-                self.err.dim(&format!("{}{because}", word(status).replace('_', " ")))
             }
             _ => String::new(),
         }

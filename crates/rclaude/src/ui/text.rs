@@ -60,6 +60,26 @@ pub(crate) fn thousands(count: i64) -> String {
     }
 }
 
+/// Bytes that read at a glance: 999 B, 1.2 KiB, 34 MiB.
+pub(crate) fn bytes(count: u64) -> String {
+    let units = [("B", 0), ("KiB", 10), ("MiB", 20), ("GiB", 30), ("TiB", 40)];
+    let (unit, shift) =
+        units.into_iter().rev().find(|(_, shift)| count >> shift > 0).unwrap_or(units[0]);
+    let whole = count >> shift;
+    if shift == 0 || whole >= 10 {
+        return format!("{whole} {unit}");
+    }
+    let tenth = ((count - (whole << shift)) * 10) >> shift;
+    format!("{whole}.{tenth} {unit}")
+}
+
+/// The beginning of an id, enough to name it by: the millisecond it was made in.
+pub(crate) fn short_id(id: impl ToString) -> String {
+    let id = id.to_string();
+    let prefix = id.find('_').map_or(0, |at| at + 1);
+    id.get(..prefix + 12).unwrap_or(&id).to_owned()
+}
+
 /// How long ago, in the largest unit that says something.
 pub(crate) fn age(then: Timestamp, now: Timestamp) -> String {
     let seconds = (now.as_micros() - then.as_micros()).max(0) / 1_000_000;
@@ -85,6 +105,14 @@ mod tests {
     fn cutting_counts_characters_and_says_that_it_cut() {
         assert_eq!(cut("größer", 6), "größer");
         assert_eq!(cut("größer", 4), "grö…");
+    }
+
+    #[test]
+    fn bytes_read_at_a_glance_and_ids_are_short() {
+        let sizes = [0, 999, 1_024, 1_300, 35 << 20, 3 << 40].map(bytes);
+        assert_eq!(sizes, ["0 B", "999 B", "1.0 KiB", "1.2 KiB", "35 MiB", "3.0 TiB"]);
+        assert_eq!(short_id("ckp_019a0000000070008000000000000004"), "ckp_019a00000000");
+        assert_eq!(short_id("ckp_019a"), "ckp_019a");
     }
 
     #[test]

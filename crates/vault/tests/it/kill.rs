@@ -2,7 +2,6 @@
 
 use std::{
     env,
-    ffi::OsString,
     io::{BufRead as _, BufReader, Write as _},
     path::PathBuf,
     process::{Command, Stdio},
@@ -15,14 +14,9 @@ use crate::support::{KEY, Rig, noise, write};
 
 const CHILD: &str = "RCLAUDE_TEST_VAULT_TO_SAVE_IN";
 
-#[expect(clippy::disallowed_methods, reason = "the test tells its other half where to work")]
-fn told() -> Option<OsString> {
-    env::var_os(CHILD)
-}
-
 #[tokio::test]
 async fn every_acknowledged_snapshot_survives_a_kill_9_at_any_moment() {
-    if let Some(dir) = told() {
+    if let Some(dir) = env::var_os(CHILD) {
         return save_until_killed(dir.into()).await;
     }
     let rig = Rig::new();

@@ -1,5 +1,5 @@
 //! The vault as its callers have it, on real directories and over a real network.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test's helpers may fail as it may")]
+#![expect(clippy::unwrap_used, reason = "a test's helpers may fail as it may")]
 
 mod support;
 
@@ -9,5 +9,6 @@ mod damage;
 mod documents;
 mod kill;
 mod open;
+mod s3;
 mod together;
 mod trees;

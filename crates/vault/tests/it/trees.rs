@@ -17,7 +17,8 @@ fn listing(root: &Path) -> Vec<String> {
     while let Some(path) = todo.pop() {
         let found = fs::symlink_metadata(root.join(&path)).unwrap();
         lines.push(format!(
-            "{path:?} {:o} {}:{} {} {}.{:09} {} {:x}",
+            "{} {:o} {}:{} {} {}.{:09} {} {:x}",
+            path.as_os_str().as_encoded_bytes().escape_ascii(),
             found.mode(),
             found.uid(),
             found.gid(),

@@ -27,10 +27,20 @@ fn script() -> Vec<Event> {
         "title": "Run `make test`", "input": { "command": "make test\nmake lint", "timeout": 5 },
         "reason": "tests have to pass", "can_always": true, "created_at": "2026-11-21T07:01:00Z"
     });
+    let checkpoint = |kind: &str, id: u8| {
+        json!({ "type": "checkpoint_created", "checkpoint": {
+            "id": format!("ckp_019a0000000{id}70008000000000000004"),
+            "session": "ses_019a0000000070008000000000000001",
+            "seq": 9, "kind": kind, "note": (kind == "manual").then_some("before\nthe move"),
+            "method": "copy", "bytes": 35_000, "frozen_micros": 4_200, "stored": false,
+            "created_at": "2026-11-21T07:01:00Z" } })
+    };
     let diff = json!({ "files": [{ "path": "src/a.rs", "insertions": 1, "deletions": 1 }],
         "insertions": 1, "deletions": 1 });
     let bodies = [
-        json!({ "type": "session_created", "name": "brave-otter" }),
+        json!({ "type": "session_created", "name": "brave-otter", "origin": {
+            "session": "ses_019900000000700080000000000000aa",
+            "checkpoint": "ckp_019900000001700080000000000000bb" } }),
         json!({ "type": "status_changed", "status": "starting" }),
         json!({ "type": "turn_queued", "text": "fix the bug\nplease" }),
         json!({ "type": "status_changed", "status": "working" }),
@@ -72,6 +82,17 @@ fn script() -> Vec<Event> {
         json!({ "type": "exec_ended", "id": "exe_019a0000000070008000000000000005",
             "exit_code": 2 }),
         json!({ "type": "raw", "line": { "odd": true } }),
+        checkpoint("turn", 1),
+        checkpoint("manual", 2),
+        json!({ "type": "rewound", "to": "ckp_019a0000000170008000000000000004",
+            "before": "ckp_019a0000000370008000000000000004", "scope": "files" }),
+        json!({ "type": "rewound",
+            "before": "ckp_019a0000000570008000000000000004", "scope": "all" }),
+        json!({ "type": "forked", "checkpoint": "ckp_019a0000000170008000000000000004",
+            "session": "ses_019a0000000670008000000000000007" }),
+        json!({ "type": "status_changed", "status": "paused", "reason": "idle" }),
+        json!({ "type": "status_changed", "status": "hibernated" }),
+        json!({ "type": "status_changed", "status": "archived", "reason": "age" }),
         json!({ "type": "message", "id": "m3", "role": "assistant", "text": "Fixed.\n" }),
         json!({ "type": "agent_exited", "signal": 9, "reason": "out of memory" }),
         json!({ "type": "turn_ended", "outcome": "failed", "failure": "the agent crashed",

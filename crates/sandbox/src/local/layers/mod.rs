@@ -18,6 +18,7 @@ mod content;
 mod graft;
 mod index;
 mod ladder;
+mod mapped;
 mod meta;
 mod seal;
 mod shelf;
@@ -74,7 +75,7 @@ impl Layering for LocalProvider {
         let mut sealing = self.run(OPERATION, begin).await?;
         // Only this part keeps others from the sandbox.
         let take = self.change(OPERATION, id, move |inner, id| {
-            let (taken, frozen) = with_frozen(inner, id, || sealing.take())?;
+            let (taken, frozen) = with_frozen(inner, id, || sealing.take(inner, id))?;
             taken.during("look at the sandbox's files")?;
             Ok((sealing, frozen))
         });

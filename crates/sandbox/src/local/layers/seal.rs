@@ -28,6 +28,7 @@ use super::{
     content::Contents,
     index::{Index, TreeIdentity},
     ladder::open_directory,
+    mapped,
     size::bytes_under,
     walk::{Care, Found, walk},
 };
@@ -83,7 +84,7 @@ pub(super) fn prepare(
     }
     *slot = None;
     let draft = inner.shelf.new_draft(layer)?;
-    let copied = copy_ahead(inner, &sandbox, &draft, since).during("copy the sandbox's files");
+    let copied = copy_ahead(inner, id, &draft, since).during("copy the sandbox's files");
     if copied.is_err() {
         inner.shelf.remove(layer)?;
     }
@@ -93,15 +94,15 @@ pub(super) fn prepare(
 
 fn copy_ahead(
     inner: &Inner,
-    sandbox: &SandboxDir,
+    id: &SandboxId,
     draft: &LayerDir,
     since: Option<&LayerId>,
 ) -> io::Result<Contents> {
-    let since = index_of(inner, sandbox, since)?;
+    let since = index_of(inner, &inner.engine.sandbox(id), since)?;
     let mut contents = new_contents(draft)?;
     for _ in 0..MOST_ROUNDS {
         let begun = Instant::now();
-        pass(sandbox, since.as_ref(), &mut contents, Care::Ahead)?;
+        pass(inner, id, since.as_ref(), &mut contents, Care::Ahead)?;
         if begun.elapsed() < SOON {
             break;
         }
@@ -138,14 +139,14 @@ impl Sealing {
     }
 
     /// The part for which the sandbox stands still.
-    pub(super) fn take(&mut self) -> io::Result<()> {
+    pub(super) fn take(&mut self, inner: &Inner, id: &SandboxId) -> io::Result<()> {
         match &mut self.how {
             How::Snapshot => {
                 let (from, into) = (open_own(&self.sandbox.disk())?, open_own(self.draft.path())?);
                 btrfs::snapshot(from, into, c"disk")
             }
             How::Delta { since, contents, found } => {
-                *found = Some(pass(&self.sandbox, since.as_ref(), contents, Care::Final)?);
+                *found = Some(pass(inner, id, since.as_ref(), contents, Care::Final)?);
                 Ok(())
             }
         }
@@ -180,13 +181,18 @@ fn known(inner: &Inner, id: &SandboxId) -> Result<SandboxDir, Failure> {
 }
 
 fn pass(
-    sandbox: &SandboxDir,
+    inner: &Inner,
+    id: &SandboxId,
     since: Option<&Index>,
     contents: &mut Contents,
     care: Care,
 ) -> io::Result<Found> {
-    let (top, identity) = open_upper(sandbox)?;
-    walk(top, identity, since, contents, &HashSet::new(), care)
+    let (top, identity) = open_upper(&inner.engine.sandbox(id))?;
+    let mapped = match inner.alive(id)? {
+        Some(state) => mapped::inodes(&top, state.process.namespace)?,
+        None => HashSet::new(),
+    };
+    walk(top, identity, since, contents, &mapped, care)
 }
 
 /// The index of an earlier layer, if there is one and it describes this sandbox's tree.

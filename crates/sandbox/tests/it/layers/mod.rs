@@ -1,6 +1,8 @@
 //! States of sandboxes kept as layers, and others started on them.
 
 mod basics;
+mod disks;
+mod live;
 mod parts;
 mod random;
 mod view;

@@ -89,6 +89,8 @@ struct Round {
     ahead: bool,
     /// Which of the layers there are then are made one of, by share of their number.
     flattened: Option<(f64, f64)>,
+    /// Whether it goes on in a new sandbox on that state.
+    forked: bool,
 }
 
 fn rounds() -> impl Strategy<Value = Vec<Round>> {
@@ -96,8 +98,14 @@ fn rounds() -> impl Strategy<Value = Vec<Round>> {
         prop::collection::vec(deed(), 1..14),
         any::<bool>(),
         prop::option::of((0.0..1.0, 0.0..1.0)),
+        prop::bool::weighted(0.2),
     );
-    let round = round.prop_map(|(deeds, ahead, flattened)| Round { deeds, ahead, flattened });
+    let round = round.prop_map(|(deeds, ahead, flattened, forked)| Round {
+        deeds,
+        ahead,
+        flattened,
+        forked,
+    });
     prop::collection::vec(round, 2..6)
 }
 
@@ -132,7 +140,7 @@ fn every_sealed_state_shows_what_the_sandbox_showed_then() {
 
 async fn tell(rig: &Rig, spec: &SandboxSpec, rounds: Vec<Round>) {
     let spec = SandboxSpec { id: crate::rig::spec().id, ..spec.clone() };
-    let sandbox = rig.provider.create(&spec).await.unwrap();
+    let mut sandbox = rig.provider.create(&spec).await.unwrap();
     let mut stack = Stack::default();
     let mut states = Vec::new();
     let mut told = String::new();
@@ -161,6 +169,14 @@ async fn tell(rig: &Rig, spec: &SandboxSpec, rounds: Vec<Round>) {
             stack.0.splice(first..=last, [into]);
             let _ = write!(told, "\n-- flatten {first} to {last} --");
             states.push((stack.0.clone(), states[states.len() - 1].1.clone()));
+        }
+        if round.forked {
+            told.push_str("\n-- fork --");
+            rig.provider.destroy(&sandbox).await.unwrap();
+            let id = crate::rig::spec().id;
+            let fork = SandboxSpec { id, stack: stack.0.clone(), ..spec.clone() };
+            sandbox = rig.provider.create(&fork).await.unwrap();
+            stack = Stack::on(&stack.0);
         }
     }
     rig.provider.destroy(&sandbox).await.unwrap();

@@ -60,9 +60,14 @@ pub(super) fn assert_same(found: &str, wanted: &str, what: &str) {
 
 /// A sandbox's states sealed one on another, as the server keeps them.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Stack(pub Vec<LayerId>);
+pub(super) struct Stack(pub Vec<LayerId>, Vec<LayerId>);
 
 impl Stack {
+    /// Of a sandbox that began with `layers`.
+    pub(super) fn on(layers: &[LayerId]) -> Self {
+        Self(layers.to_vec(), layers.to_vec())
+    }
+
     /// Seals, with copying ahead if `ahead`.
     pub(super) async fn seal(&mut self, rig: &Rig, sandbox: &SandboxRef, ahead: bool) {
         let layer = LayerId::generate();
@@ -72,7 +77,7 @@ impl Stack {
         }
         let sealed = rig.provider.seal(sandbox, &layer, since.as_ref()).await.unwrap();
         if sealed.whole {
-            self.0.clear();
+            self.0.clone_from(&self.1);
         }
         self.0.insert(0, layer);
     }
