@@ -5,23 +5,30 @@
 
 mod approve;
 mod attach;
+mod backup;
 mod completions;
 mod config;
 mod context;
 mod deny;
 mod diff;
 mod doctor;
+mod du;
 mod emulator;
 mod exec;
+mod export;
+mod import;
 mod init;
 mod interrupt;
 mod key;
 mod logs;
 mod ls;
 mod options;
+mod prune;
+mod restore;
 mod resume;
 mod rm;
 mod run;
+mod secret;
 mod send;
 pub(crate) mod serve;
 mod show;
@@ -120,6 +127,12 @@ enum Command {
     Stop(stop::StopArgs),
     Resume(resume::ResumeArgs),
     Rm(rm::RmArgs),
+    Export(export::ExportArgs),
+    Import(import::ImportArgs),
+    Backup(backup::BackupArgs),
+    Restore(restore::RestoreArgs),
+    Du(du::DuArgs),
+    Prune(prune::PruneArgs),
     Status(status::StatusArgs),
     Key(key::KeyArgs),
     Config(config::ConfigArgs),
@@ -210,6 +223,12 @@ async fn perform(command: Command, cx: &mut Context) -> Done {
         Command::Stop(args) => stop::run(args, cx).await,
         Command::Resume(args) => resume::run(args, cx).await,
         Command::Rm(args) => rm::run(args, cx).await,
+        Command::Export(args) => export::run(args, cx).await,
+        Command::Import(args) => import::run(args, cx).await,
+        Command::Backup(args) => backup::run(args, cx).await,
+        Command::Restore(args) => Box::pin(restore::run(args, cx)).await,
+        Command::Du(args) => du::run(args, cx).await,
+        Command::Prune(args) => prune::run(args, cx).await,
         Command::Status(args) => status::run(args, cx).await,
         Command::Key(args) => key::run(args, cx).await,
         Command::Config(args) => config::run(args, cx),

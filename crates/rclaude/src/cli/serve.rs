@@ -45,9 +45,12 @@ pub(crate) struct ServeArgs {
     /// Where backups go by themselves; where states are kept if not said
     #[arg(long, value_name = "PLACE")]
     pub(crate) backup_to: Option<String>,
+    /// The largest archive that may be imported [default: 64G]
+    #[arg(long, value_name = "SIZE", value_parser = values::memory)]
+    pub(crate) import_limit: Option<u32>,
     /// How often: 5m, 1h; 0s for never. Every 5 minutes to another machine or disk, every hour to a
     /// directory given with --backup-to, and otherwise never, unless this says so
-    #[arg(long, value_name = "TIME", value_parser = values::duration)]
+    #[arg(long, value_name = "TIME", value_parser = every)]
     pub(crate) backup_every: Option<Duration>,
     /// What to log: error, warn, info, debug, or filters such as `rclaude_server=debug`
     #[arg(long, value_name = "FILTER", default_value = "info", value_parser = filter)]
@@ -91,6 +94,14 @@ pub(super) fn run(args: &ServeArgs, cx: &mut Context) -> Done {
         drop(said);
     })?;
     Ok(Exit::OK)
+}
+
+/// How often; 0 is never.
+fn every(text: &str) -> Result<Duration, String> {
+    match text {
+        "0" | "0s" => Ok(Duration::ZERO),
+        _ => values::duration(text),
+    }
 }
 
 fn filter(text: &str) -> Result<String, String> {

@@ -9,6 +9,8 @@
 
 mod agent_script;
 mod approvals;
+mod archives;
+mod backups;
 mod bad_input;
 mod client;
 mod faults;
@@ -18,6 +20,7 @@ mod journeys;
 mod model;
 mod platform;
 mod serve;
+mod store_away;
 mod support;
 mod terminal;
 mod verbs;

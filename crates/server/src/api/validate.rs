@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 
 use rclaude_types::{
-    CreateExec, CreateKey, CreateSession, CreateTurn, Decision, RepositorySource, Resources,
-    SignalExec, UpdateSession,
+    CreateBackup, CreateExec, CreateKey, CreateSession, CreateTurn, Decision, Prune,
+    RepositorySource, Resources, SignalExec, UpdateSession, VerifyBackup,
 };
 
 use super::problem::{Refusal, Result};
@@ -42,6 +42,9 @@ const MAX_ARGUMENT: usize = 131_072;
 const MAX_ARGUMENTS: usize = 10_000;
 /// Seconds a command may run at most where a limit is set: a week.
 const MAX_TIMEOUT: u32 = 604_800;
+
+/// Seconds that a checkpoint may be old for a prune to spare it: a century.
+const MAX_AGE: u64 = 3_153_600_000;
 
 fn invalid<T>(field: &str, why: impl std::fmt::Display) -> Result<T> {
     Err(Refusal::invalid(format!("{field}: {why}")))
@@ -225,6 +228,30 @@ impl Validate for CreateExec {
 impl Validate for SignalExec {
     fn validate(&self) -> Result<()> {
         Ok(())
+    }
+}
+
+impl Validate for CreateBackup {
+    fn validate(&self) -> Result<()> {
+        self.to.as_ref().map_or(Ok(()), |to| text("to", to, MAX_PATH))
+    }
+}
+
+impl Validate for VerifyBackup {
+    fn validate(&self) -> Result<()> {
+        self.name.as_ref().map_or(Ok(()), |name| text("name", name, MAX_WORD))?;
+        self.at.as_ref().map_or(Ok(()), |at| text("at", at, MAX_PATH))
+    }
+}
+
+impl Validate for Prune {
+    fn validate(&self) -> Result<()> {
+        match self.older_than_seconds {
+            Some(age) if age > MAX_AGE => {
+                invalid("older_than_seconds", format_args!("must be at most {MAX_AGE}"))
+            }
+            _ => Ok(()),
+        }
     }
 }
 

@@ -48,9 +48,9 @@ impl Snapshots {
         let _held = self.hold().await;
         let state = sessions.present_state(id).await?;
         // Of an archived session.
-        self.fetch(&state.stack).await.map_err(|why| {
-            Problem::new(rclaude_types::ErrorCode::SnapshotsUnavailable, why)
-        })?;
+        self.fetch_held(&state.stack)
+            .await
+            .map_err(|why| Problem::new(rclaude_types::ErrorCode::SnapshotsUnavailable, why))?;
         Ok(self.pack(state, passphrase).await?)
     }
 
@@ -87,7 +87,10 @@ impl Snapshots {
             }
             drop(scratch);
         });
-        Ok(Exported { key: shown, bytes: tokio_stream::wrappers::ReceiverStream::new(bytes).boxed() })
+        Ok(Exported {
+            key: shown,
+            bytes: tokio_stream::wrappers::ReceiverStream::new(bytes).boxed(),
+        })
     }
 
     async fn fill(
@@ -103,8 +106,11 @@ impl Snapshots {
         let checkout: Option<Checkout> =
             row.checkout.clone().and_then(|info| serde_json::from_value(info).ok());
         let mut stack = Vec::new();
-        let layering =
-            self.0.provider.layering().ok_or_else(|| Failure::Other("no layers here".to_owned()))?;
+        let layering = self
+            .0
+            .provider
+            .layering()
+            .ok_or_else(|| Failure::Other("no layers here".to_owned()))?;
         for layer in &state.stack {
             let Some(tree) = layering.layer(layer).await? else {
                 return Err(Failure::Other(format!("layer {layer} is not on this disk")));

@@ -2,7 +2,7 @@
 //! opened with the caller's key, and every tree compared with its digest before anything of it
 //! becomes a session. Until then there are layers that no row speaks of, which are the sweep's.
 
-use std::{fs, io, path::Path};
+use std::{fs, io, os::unix::fs::PermissionsExt, path::Path};
 
 use futures::{StreamExt, TryStreamExt, stream::BoxStream};
 use rclaude_sandbox::provider::Layering;
@@ -62,9 +62,11 @@ impl Snapshots {
         let scratch = self.0.scratch.make("import").map_err(Failure::disk("making room"))?;
         let file = scratch.path().join("archive");
         let hash = self.receive(archive, &file).await?;
-        let once = once.map(|key| Idempotency { key, digest: request_digest(name.as_deref(), &hash) });
+        let once =
+            once.map(|key| Idempotency { key, digest: request_digest(name.as_deref(), &hash) });
         let _held = self.hold().await;
-        let (mut session, stack) = self.take_apart(&file, &scratch.path().join("vault"), key).await?;
+        let (mut session, stack) =
+            self.take_apart(&file, &scratch.path().join("vault"), key).await?;
         session.name = name.or(session.name);
         session.stack = stack;
         Ok(sessions.adopt(session, once).await?)
@@ -193,8 +195,13 @@ async fn bring_part(
             if !inside.components().all(ordinary) {
                 return Err(invalid(format!("{} is no place in a layer", inside.display())));
             }
-            let tree = draft.join(inside);
-            fs::create_dir_all(&tree).map_err(Failure::disk("making a layer"))?;
+            let mut tree = draft;
+            for part in inside {
+                tree.push(part);
+                let make = fs::create_dir(&tree)
+                    .and_then(|()| fs::set_permissions(&tree, fs::Permissions::from_mode(0o755)));
+                make.map_err(Failure::disk("making a layer"))?;
+            }
             tree
         }
     };
@@ -252,7 +259,11 @@ async fn lines<T: DeserializeOwned + Send + 'static>(
 }
 
 /// What becomes of it here: nothing of the old host is needed any more.
-fn adopted(carried: &Carried, turns: Vec<CarriedTurn>, log: Vec<Event>) -> Result<Adopted, Failure> {
+fn adopted(
+    carried: &Carried,
+    turns: Vec<CarriedTurn>,
+    log: Vec<Event>,
+) -> Result<Adopted, Failure> {
     let Carried { settings, conversation, base_commit, branch, .. } = carried.clone();
     let word = |text: &String| {
         !text.is_empty()
@@ -264,8 +275,8 @@ fn adopted(carried: &Carried, turns: Vec<CarriedTurn>, log: Vec<Event>) -> Resul
         return Err(invalid("its conversation has no proper name"));
     }
     let checkout = settings.repository.as_ref().map(|_| Checkout {
-        base_commit: base_commit.clone(),
-        branch: branch.clone().unwrap_or_default(),
+        base_commit,
+        branch: branch.unwrap_or_default(),
         base_branch: carried.base_branch.clone(),
         default_branch: carried.default_branch.clone(),
         layers: Vec::new(),
@@ -276,15 +287,10 @@ fn adopted(carried: &Carried, turns: Vec<CarriedTurn>, log: Vec<Event>) -> Resul
     Ok(Adopted {
         name: None,
         suggested: carried.name.clone(),
-        origin: Origin {
-            session: carried.session.clone(),
-            checkpoint: carried.checkpoint.clone(),
-        },
+        origin: Origin { session: carried.session.clone(), checkpoint: carried.checkpoint.clone() },
         exported_at: carried.at,
         settings,
         conversation,
-        base_commit,
-        branch,
         checkout,
         method: carried.method,
         turn: carried.turn.clone(),

@@ -35,7 +35,7 @@ use super::{
 use crate::config::{DataDir, write_private};
 
 /// The file that says that a restore was begun and not finished.
-pub const UNFINISHED: &str = "restoring";
+const UNFINISHED: &str = "restoring";
 
 /// What may be in a data directory that counts as empty.
 const ALLOWED: [&str; 2] = ["lock", "agents"];
@@ -328,7 +328,12 @@ async fn database(
             moved(&mut checkout, &old, &new).then_some((row.id, checkout))
         })
         .collect();
-    let rows: Vec<LayerRow> = manifest.layers.iter().map(manifest::SavedLayer::row).collect();
+    // Where all of them are here, nothing need be known of any store: whatever is said to lie in
+    // one may be removed here.
+    let rows: Vec<LayerRow> = match options.lazy {
+        true => manifest.layers.iter().map(manifest::SavedLayer::row).collect(),
+        false => Vec::new(),
+    };
     let identity = place::identify(vault).await?;
     let location = options.lazy.then(|| options.from.to_string());
     let at = manifest.at;
@@ -338,7 +343,7 @@ async fn database(
             carry::set_checkout(tx, id, checkout).await?;
         }
         // Of a store without a name the server makes sure by itself what it holds.
-        meta::set(tx, place::word(), identity.as_deref().unwrap_or_default()).await?;
+        meta::set(tx, place::KNOWN, identity.as_deref().unwrap_or_default()).await?;
         match location {
             Some(location) => meta::set(tx, place::WHERE, &location).await,
             None => Ok(()),
@@ -346,6 +351,9 @@ async fn database(
     });
     write.await?;
     store.close().await;
+    if dir.join("restored.db-wal").exists() {
+        return Err(Failure::Other("the database was not closed cleanly: run it again".to_owned()));
+    }
     Ok(file)
 }
 
@@ -358,10 +366,10 @@ fn moved(value: &mut Value, old: &Path, new: &Path) -> bool {
             *text = new.join(inside).to_string_lossy().into_owned();
             old != new
         }
-        Value::Array(items) => items.iter_mut().fold(false, |any, item| moved(item, old, new) | any),
-        Value::Object(map) => {
-            map.values_mut().fold(false, |any, item| moved(item, old, new) | any)
+        Value::Array(items) => {
+            items.iter_mut().fold(false, |any, item| moved(item, old, new) | any)
         }
+        Value::Object(map) => map.values_mut().fold(false, |any, item| moved(item, old, new) | any),
         _ => false,
     }
 }

@@ -125,7 +125,8 @@ async fn database(
     for stack in checkpoint::stacks(&mut conn).await? {
         for layer in stack.layers.iter().filter(|layer| !saved.contains(layer)) {
             let (session, id) = (&stack.session, &stack.id);
-            damage.push(format!("checkpoint {id} of {session}: layer {layer} is not in the backup"));
+            damage
+                .push(format!("checkpoint {id} of {session}: layer {layer} is not in the backup"));
         }
     }
     drop(conn);
