@@ -6,6 +6,8 @@
 mod approve;
 mod attach;
 mod backup;
+mod checkpoint;
+mod checkpoints;
 mod completions;
 mod config;
 mod context;
@@ -17,20 +19,27 @@ mod emulator;
 mod exec;
 mod export;
 mod import;
+mod fork;
 mod init;
 mod interrupt;
 mod key;
+mod life;
 mod logs;
 mod ls;
 mod options;
 mod prune;
 mod restore;
+mod pause;
 mod resume;
+mod rewind;
 mod rm;
 mod run;
 mod secret;
+mod rungs;
 mod send;
 pub(crate) mod serve;
+mod set;
+mod setup;
 mod show;
 mod start;
 mod status;
@@ -124,8 +133,14 @@ enum Command {
     Deny(deny::DenyArgs),
     Exec(exec::ExecArgs),
     Diff(diff::DiffArgs),
+    Pause(pause::PauseArgs),
     Stop(stop::StopArgs),
     Resume(resume::ResumeArgs),
+    Set(set::SetArgs),
+    Checkpoint(checkpoint::CheckpointArgs),
+    Checkpoints(checkpoints::CheckpointsArgs),
+    Rewind(rewind::RewindArgs),
+    Fork(fork::ForkArgs),
     Rm(rm::RmArgs),
     Export(export::ExportArgs),
     Import(import::ImportArgs),
@@ -220,8 +235,14 @@ async fn perform(command: Command, cx: &mut Context) -> Done {
         Command::Deny(args) => deny::run(args, cx).await,
         Command::Exec(args) => exec::run(args, cx).await,
         Command::Diff(args) => diff::run(args, cx).await,
+        Command::Pause(args) => pause::run(args, cx).await,
         Command::Stop(args) => stop::run(args, cx).await,
         Command::Resume(args) => resume::run(args, cx).await,
+        Command::Set(args) => set::run(args, cx).await,
+        Command::Checkpoint(args) => checkpoint::run(args, cx).await,
+        Command::Checkpoints(args) => checkpoints::run(args, cx).await,
+        Command::Rewind(args) => rewind::run(args, cx).await,
+        Command::Fork(args) => Box::pin(fork::run(args, cx)).await,
         Command::Rm(args) => rm::run(args, cx).await,
         Command::Export(args) => export::run(args, cx).await,
         Command::Import(args) => import::run(args, cx).await,

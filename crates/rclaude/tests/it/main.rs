@@ -12,6 +12,7 @@ mod approvals;
 mod archives;
 mod backups;
 mod bad_input;
+mod chaos;
 mod client;
 mod faults;
 mod follower;

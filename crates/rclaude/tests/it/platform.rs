@@ -423,10 +423,17 @@ pub(crate) fn client() -> reqwest::Client {
 }
 
 fn spawn(home: &Path, model: &str, flags: &[String], environment: &[(String, String)]) -> Child {
+    let environment = environment.iter().map(|(name, value)| (name, value));
+    serve_command(home, model, flags).envs(environment).spawn().unwrap()
+}
+
+/// `rclaude serve` with this home, the model there, and nothing of our own environment.
+pub(crate) fn serve_command(home: &Path, model: &str, flags: &[String]) -> Command {
     let told = flags.iter().any(|flag| flag == "--listen");
     let anywhere: &[&str] = if told { &[] } else { &["--listen", "127.0.0.1:0"] };
     let log = fs::File::options().create(true).append(true).open(home.join("log")).unwrap();
-    Command::new(env!("CARGO_BIN_EXE_rclaude"))
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rclaude"));
+    command
         .args(["serve", "--llm-url", model])
         .args(anywhere)
         .args(flags)
@@ -435,12 +442,10 @@ fn spawn(home: &Path, model: &str, flags: &[String], environment: &[(String, Str
         .env("HOME", home)
         .env("RCLAUDE_DATA_DIR", home.join("data"))
         .env("ANTHROPIC_API_KEY", "sk-real-key-of-the-server")
-        .envs(environment.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::null())
         .stdout(log.try_clone().unwrap())
-        .stderr(log)
-        .spawn()
-        .unwrap()
+        .stderr(log);
+    command
 }
 
 /// Every process of this host, with its command line.
@@ -473,7 +478,8 @@ fn only_child(dir: &Path) -> PathBuf {
     fs::read_dir(dir).unwrap().next().unwrap().unwrap().path()
 }
 
-fn repository_root() -> PathBuf {
+/// The top of the source tree.
+pub(crate) fn repository_root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 

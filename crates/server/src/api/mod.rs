@@ -10,6 +10,7 @@ mod access;
 mod approvals;
 mod archives;
 mod backups;
+mod checkpoints;
 mod diff;
 mod events;
 mod execs;
@@ -74,6 +75,7 @@ fn private() -> OpenApiRouter<Api> {
         .merge(sessions::routes())
         .merge(turns::routes())
         .merge(approvals::routes())
+        .merge(checkpoints::routes())
         .merge(events::routes())
         .merge(execs::routes())
         .merge(files::routes())

@@ -169,14 +169,15 @@ impl Mirror {
         tree::clear_unfinished(&place).map_err(at())?;
         let draft = Draft::new(&place).map_err(at())?;
         match source {
-            // Packs are linked or copied, not packed anew. Not where objects are themselves
-            // borrowed from elsewhere: the mirror has to stand alone.
+            // Packs are linked, or copied where they are on another disk (`--local` would insist on
+            // links), not packed anew. Not where objects are themselves borrowed from elsewhere:
+            // the mirror has to stand alone.
             Source::Local(local)
                 if !local.common_dir.join("objects/info/alternates").exists()
                     && !local.common_dir.join("shallow").exists() =>
             {
                 let mut clone = git.invoke("file", format!("mirroring {}", source.shown()));
-                clone.args(["clone", "--quiet", "--mirror", "--local", "--template=", "--"]);
+                clone.args(["clone", "--quiet", "--mirror", "--template=", "--"]);
                 clone.arg(&local.common_dir).arg(draft.path());
                 let made = clone.run(progress).await?;
                 made.map_err(|failure| cannot_read(source, &failure))?;

@@ -24,6 +24,8 @@ use crate::{
 
 /// Where every process starts.
 pub(super) const WORKSPACE: &str = "/workspace";
+/// How long the end of a command waits to be written again.
+const END_AGAIN: Duration = Duration::from_secs(1);
 /// How long making a diff may take.
 const DIFF_PATIENCE: Duration = Duration::from_mins(1);
 
@@ -183,20 +185,25 @@ pub(super) fn watch_exec(
             ProcessState::Running { .. } | ProcessState::Lost => return,
         };
         let now = task.now();
-        let written = task
-            .commit_aside(&session, async move |tx, log| {
-                if exec::finish(tx, &id, code, signal, now).await? {
-                    log.push(
-                        None,
-                        EventBody::ExecEnded { id, exit_code: code, signal, reason: None },
-                    );
-                }
-                Ok(())
-            })
-            .await;
-        if let Err(error) = written {
-            tracing::warn!(session.id = %session, %error, "a command's end was not written");
-        }
+        // Until it is written (the disk may be full): nobody else comes to write it.
+        let write = async {
+            loop {
+                let id = id.clone();
+                let written = task
+                    .commit_aside(&session, async move |tx, log| {
+                        if exec::finish(tx, &id, code, signal, now).await? {
+                            let (exit_code, reason) = (code, None);
+                            log.push(None, EventBody::ExecEnded { id, exit_code, signal, reason });
+                        }
+                        Ok(())
+                    })
+                    .await;
+                let Err(error) = written else { return };
+                tracing::warn!(session.id = %session, %error, "a command's end is not written yet");
+                tokio::time::sleep(END_AGAIN).await;
+            }
+        };
+        cancel.run_until_cancelled(write).await;
     });
 }
 

@@ -282,7 +282,18 @@ impl Actor {
                 self.set_phase(reached, None).await?;
                 Ok(Next::Again)
             }
-            Err(error) => self.provider_failed(error).await,
+            Err(error) => {
+                // One that ended before it stood still cannot be frozen, however often we try.
+                if let Ok(seen) = self.engine.provider.inspect(&self.reference()).await {
+                    let ladder = self.engine.ladder();
+                    let observed = lifecycle::observe(self.sandbox.phase, seen, ladder);
+                    if observed != self.sandbox.phase {
+                        self.found(observed).await?;
+                        return Ok(Next::Again);
+                    }
+                }
+                self.provider_failed(error).await
+            }
         }
     }
 
@@ -462,7 +473,10 @@ impl Actor {
             | Phase::Hibernating
             | Phase::Archiving
             | Phase::Destroying => {
-                self.notice(NoticeLevel::Error, "provider_failed", reason).await?;
+                // Every nudge is another attempt; its owner is told now and then.
+                if self.attempts.is_multiple_of(PATIENCE) {
+                    self.notice(NoticeLevel::Error, "provider_failed", reason).await?;
+                }
                 Ok(Next::Wait(self.backoff()))
             }
             _ => self.reject(reason).await,

@@ -46,6 +46,17 @@ async fn prepare(cache: &RepoCache, source: &RepositorySource) -> Result<Checkou
 }
 
 #[tokio::test]
+async fn a_repository_on_another_disk_than_the_servers_data_is_copied() {
+    let dir = TempDir::new().unwrap();
+    let elsewhere = TempDir::new_in("/dev/shm").unwrap();
+    let repo = Repo::new(&elsewhere.path().join("repo"));
+    repo.write("first", "1\n");
+    repo.commit("one");
+    let checkout = prepare(&cache(&dir), &source(&repo.dir)).await.unwrap();
+    assert!(checkout.base_commit.is_some());
+}
+
+#[tokio::test]
 async fn a_session_starts_clean_with_all_history_and_keeps_its_commits_to_itself() {
     let dir = TempDir::new().unwrap();
     let repo = Repo::new(&dir.path().join("repo"));
