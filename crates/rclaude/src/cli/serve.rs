@@ -49,9 +49,6 @@ pub(crate) struct ServeArgs {
     /// The largest archive that may be imported [default: 64G]
     #[arg(long, value_name = "SIZE", value_parser = values::memory)]
     pub(crate) import_limit: Option<u32>,
-    /// The largest archive that may be imported [default: 64G]
-    #[arg(long, value_name = "SIZE", value_parser = values::memory)]
-    pub(crate) import_limit: Option<u32>,
     /// How often: 5m, 1h; 0s for never. Every 5 minutes to another machine or disk, every hour to a
     /// directory given with --backup-to, and otherwise never, unless this says so
     #[arg(long, value_name = "TIME", value_parser = every)]
