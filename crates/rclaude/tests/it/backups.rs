@@ -76,10 +76,11 @@ pub(crate) async fn goes_on(platform: &Platform, id: &str) {
         platform.log()
     );
     let events = platform.events(id).await;
-    let resumed = events[before..]
+    // Where it runs still it is not started at all.
+    let anew = events[before..]
         .iter()
-        .any(|event| matches!(event.body, EventBody::AgentStarted { resumed: true, .. }));
-    assert!(resumed, "the agent began anew: {:#?}", &events[before..]);
+        .any(|event| matches!(event.body, EventBody::AgentStarted { resumed: false, .. }));
+    assert!(!anew, "the agent began anew: {:#?}", &events[before..]);
 }
 
 /// `rclaude restore` into `data` in a home directory.
@@ -152,6 +153,7 @@ async fn every_session_of_a_lost_machine_comes_back_with_its_files_conversation_
     let hibernated = worked(&lost, in_repo.clone(), "echo hibernated > b.txt; rm a.txt").await;
     let frozen = worked(&lost, json!({}), "echo frozen > /workspace/b.txt; mkfifo p").await;
     let archived = worked(&lost, json!({}), "echo archived > ~/b.txt").await;
+    assert_eq!(exec(&lost, &frozen, "stat -c %F /workspace/p").await, "fifo\n");
     // Nothing has been kept of it yet.
     let fresh = lost.session(in_repo).await;
     for (id, depth) in [(&hibernated, "hibernate"), (&frozen, "freeze"), (&archived, "archive")] {

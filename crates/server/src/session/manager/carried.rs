@@ -70,7 +70,8 @@ impl SessionManager {
             ));
         }
         let name = match &adopted.name {
-            Some(name) => self.name(Some(name)).await?,
+            // Whether it is free is for the transaction to say: it may be this very session's.
+            Some(name) => name.clone(),
             None => match self.name(Some(&adopted.suggested)).await {
                 Ok(name) => name,
                 Err(_) => self.name(None).await?,
