@@ -49,9 +49,9 @@ pub(crate) struct ServeArgs {
     /// The largest archive that may be imported [default: 64G]
     #[arg(long, value_name = "SIZE", value_parser = values::memory)]
     pub(crate) import_limit: Option<u32>,
-    /// How often: 5m, 1h; 0s for never. Every 5 minutes to another machine or disk, every hour to a
+    /// How often: 5m, 1h; `never`. Every 5 minutes to another machine or disk, every hour to a
     /// directory given with --backup-to, and otherwise never, unless this says so
-    #[arg(long, value_name = "TIME", value_parser = every)]
+    #[arg(long, value_name = "TIME", value_parser = values::period)]
     pub(crate) backup_every: Option<Duration>,
     #[command(flatten)]
     pub(crate) policy: PolicyOptions,
@@ -146,14 +146,6 @@ pub(super) fn run(args: &ServeArgs, cx: &mut Context) -> Done {
         drop(said);
     })?;
     Ok(Exit::OK)
-}
-
-/// How often; 0 is never.
-fn every(text: &str) -> Result<Duration, String> {
-    match text {
-        "0" | "0s" => Ok(Duration::ZERO),
-        _ => values::duration(text),
-    }
 }
 
 fn filter(text: &str) -> Result<String, String> {

@@ -3,6 +3,7 @@
 //!
 //! Every call into the server's crates is here, and nothing else is.
 
+mod policy;
 pub(crate) mod snapshots;
 
 use std::{
@@ -10,7 +11,6 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     process::Command,
-    time::Duration,
 };
 
 use rclaude_emulator::{Emulator, EmulatorHandle};
@@ -19,7 +19,6 @@ use rclaude_server::{
     Ready,
     agent::install::{Package, Source, Step},
     config::{LlmUpstream, ServeOptions, ServerFile},
-    session::policy::Policy,
 };
 use rclaude_types::HostCheck;
 use tokio::{
@@ -29,12 +28,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use crate::{
-    cli::serve::{PolicyOptions, ServeArgs},
-    config::Settings,
-    exit::Failure,
-    values::{self, Limit},
-};
+use crate::{cli::serve::ServeArgs, config::Settings, exit::Failure};
 
 /// The verb that makes this program a supervisor.
 pub(crate) const SUPERVISOR: &str = "__supervisor";
@@ -66,7 +60,7 @@ pub(crate) fn serve(
             llm: upstream(args, settings, emulator.as_ref())?,
             supervisor: vec![std::env::current_exe()?.into(), SUPERVISOR.into()],
             forge: args.forge.to_string(),
-            policy: policy(&args.policy, settings),
+            policy: policy::of(&args.policy, settings),
             snapshots: snapshots::options(args, settings)?,
         };
         let server = rclaude_server::run(options, stop.clone(), ready);
@@ -91,32 +85,6 @@ pub(crate) fn serve(
     // A layer on its way to a store that is slow or away is begun anew by the next server.
     runtime.shutdown_timeout(LAST_WORDS);
     served
-}
-
-/// What holds for sessions that do not say otherwise: by flag, by setting, or as it is by itself.
-fn policy(said: &PolicyOptions, settings: &Settings) -> Policy {
-    let own = Policy::default();
-    // Settings were checked when they were loaded.
-    let limit = |said: Option<Limit>, name, own| {
-        let set = || settings.value(name).and_then(|text| values::limit(&text).ok());
-        match said.or_else(set) {
-            None | Some(Limit::Default) => own,
-            Some(Limit::Never) => Duration::ZERO,
-            Some(Limit::Seconds(seconds)) => Duration::from_secs(seconds.into()),
-        }
-    };
-    let count = |said: Option<u32>, name, own| {
-        said.or_else(|| settings.value(name)?.parse().ok()).unwrap_or(own)
-    };
-    Policy {
-        idle: limit(said.idle, "idle", own.idle),
-        hibernate: limit(said.hibernate_after, "hibernate_after", own.hibernate),
-        archive: limit(said.archive_after, "archive_after", own.archive),
-        checkpoint: limit(said.checkpoint_every, "checkpoint_every", own.checkpoint),
-        keep: count(said.keep_checkpoints, "keep_checkpoints", own.keep),
-        sessions: count(said.max_sessions, "max_sessions", own.sessions),
-        ..own
-    }
 }
 
 fn upstream(
