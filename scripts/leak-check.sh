@@ -1,6 +1,6 @@
 #!/bin/sh
 # Prints what is left of sandboxes, and fails if anything is: processes, mounts in any namespace,
-# directories, cgroups.
+# loop devices, directories, cgroups.
 #
 #   scripts/leak-check.sh DIR      of the sandboxes of one engine directory
 #   scripts/leak-check.sh --all    on the whole host
@@ -23,10 +23,20 @@ cgroups() { # cgroups NAME: those of sandboxes of that name
     find /sys/fs/cgroup -type d -path "*/rclaude-*/$1" 2>/dev/null | sed 's|^|cgroup |'
 }
 
+loops() { # loops DIR: loop devices with the disk of an engine under DIR
+    for file in /sys/block/loop*/loop/backing_file; do
+        image=$({ cat "$file"; } 2>/dev/null) || continue
+        case "$image" in
+        "$1"*/disk.img | "$1"*"/disk.img (deleted)") echo "loop device ${file%/loop/*}: $image" ;;
+        esac
+    done
+}
+
 case "${1:?usage: leak-check.sh DIR | --all}" in
 --all)
     left=$(
         processes ""
+        loops ""
         cgroups 'sbx_*'
     )
     ;;
@@ -34,12 +44,15 @@ case "${1:?usage: leak-check.sh DIR | --all}" in
     dir=$(readlink -f "$1")
     left=$(
         processes "$dir"
+        loops "$dir"
         for file in /proc/[0-9]*/mountinfo; do
             grep -F " $dir/" "$file" 2>/dev/null | sed "s|^|mount (${file%/mountinfo}): |" || :
         done
-        for id in $(ls "$dir/sandboxes" 2>/dev/null) $(ls "$dir/trash" 2>/dev/null); do
-            echo "directory $dir/*/$id"
-            cgroups "$id"
+        for root in "$dir" "$dir/disk"; do
+            for id in $(ls "$root/sandboxes" 2>/dev/null) $(ls "$root/trash" 2>/dev/null); do
+                echo "directory $root/*/$id"
+                cgroups "$id"
+            done
         done
     )
     ;;

@@ -27,6 +27,8 @@ for purpose in "$@"; do
         need curl curl
         need gdb gdb
         need node nodejs
+        need mkfs.btrfs btrfs-progs
+        need mkfs.xfs xfsprogs
         need script bsdutils
         need ssh openssh-client
         need unshare util-linux
@@ -40,7 +42,11 @@ for purpose in "$@"; do
         need crun crun
         need runc runc
         need podman podman
+        need mkfs.btrfs btrfs-progs
+        need mkfs.xfs xfsprogs
+        need restic restic
         need wrk wrk
+        need zstd zstd
         ;;
     *)
         echo "setup.sh: build, run, test, chaos or bench, not '$purpose'" >&2

@@ -37,4 +37,7 @@ if left=$(comm -13 "$before" "$after") && [ -n "$left" ]; then
     echo "$left"
     exit 1
 fi
-echo "no process, no cgroup"
+echo "no process, no loop device, no cgroup"
+if [ "$(id -u)" != 0 ] || [ ! -e /dev/loop-control ]; then
+    echo "CHECKED LESS: checkpoints on xfs and btrfs need root and loop devices"
+fi

@@ -120,7 +120,56 @@ pub(crate) const KEYS: &[Key] = &[
         secret: false,
         check: |text| if text.is_empty() { Err("a template's name".to_owned()) } else { Ok(()) },
     },
+    Key {
+        name: "idle",
+        variable: "RCLAUDE_IDLE",
+        description: "a server on this host freezes idle sessions after this; 5m if absent",
+        secret: false,
+        check: |text| values::limit(text).map(drop),
+    },
+    Key {
+        name: "hibernate_after",
+        variable: "RCLAUDE_HIBERNATE_AFTER",
+        description: "it hibernates what was frozen for this long; 30m if absent",
+        secret: false,
+        check: |text| values::limit(text).map(drop),
+    },
+    Key {
+        name: "archive_after",
+        variable: "RCLAUDE_ARCHIVE_AFTER",
+        description: "it archives what was hibernated for this long; 14d if absent",
+        secret: false,
+        check: |text| values::limit(text).map(drop),
+    },
+    Key {
+        name: "checkpoint_every",
+        variable: "RCLAUDE_CHECKPOINT_EVERY",
+        description: "it keeps the state of sessions at work so often; 5m if absent",
+        secret: false,
+        check: |text| values::limit(text).map(drop),
+    },
+    Key {
+        name: "keep_checkpoints",
+        variable: "RCLAUDE_KEEP_CHECKPOINTS",
+        description: "automatic checkpoints it keeps of each session; 50 if absent",
+        secret: false,
+        check: count,
+    },
+    Key {
+        name: "max_sessions",
+        variable: "RCLAUDE_MAX_SESSIONS",
+        description: "sessions it lets there be; 10000 if absent",
+        secret: false,
+        check: count,
+    },
 ];
+
+fn count(text: &str) -> Result<(), String> {
+    match text.parse::<u32>() {
+        Ok(1..) => Ok(()),
+        _ => Err("a number, 1 or more".to_owned()),
+    }
+}
 
 /// A setting by name; the failure lists those that exist.
 pub(crate) fn key(name: &str) -> Result<&'static Key, Failure> {

@@ -29,10 +29,11 @@ Exit codes:
   1    it failed; a followed turn failed
   2    the command line or a value in it is wrong
   3    the server cannot be reached
-  4    no such session, turn, approval, key or file
+  4    no such session, turn, approval, checkpoint, backup, key or file
   5    credentials are missing, wrong, or do not reach this far
-  6    not possible now: name taken, several sessions match, wrong state
-  7    the server cannot do it: no agent, no model API, host, disk, shutting down
+  6    not possible now: name taken, several match, wrong state, allowance or quota used up
+  7    the server cannot do it: no agent, no model API, no snapshot store, host, disk, shutting
+       down
   130  interrupted: a followed turn was interrupted, or you detached with Ctrl-C
   `rclaude exec` passes on the command's own code, 128+N if signal N ended it.";
 
@@ -60,12 +61,12 @@ impl Failure {
     /// The exit code.
     pub(crate) const fn exit(&self) -> Exit {
         match self {
-            Self::Problem(problem) => match problem.status {
-                401 | 403 => Exit::DENIED,
-                404 => Exit::NOT_FOUND,
-                409 => Exit::CONFLICT,
-                400 | 422 => Exit::USAGE,
-                500.. => Exit::UNAVAILABLE,
+            Self::Problem(problem) => match (problem.code, problem.status) {
+                (ErrorCode::WrongKey, _) | (_, 401 | 403) => Exit::DENIED,
+                (_, 404) => Exit::NOT_FOUND,
+                (ErrorCode::QuotaExceeded, _) | (_, 409) => Exit::CONFLICT,
+                (_, 400 | 422) => Exit::USAGE,
+                (_, 500..) => Exit::UNAVAILABLE,
                 _ => Exit::FAILED,
             },
             Self::Unreachable { .. } => Exit::UNREACHABLE,
@@ -111,6 +112,13 @@ const fn hint_for(code: ErrorCode) -> Option<&'static str> {
         ErrorCode::SessionNotFound => "`rclaude ls` lists the sessions",
         ErrorCode::SessionAmbiguous => "give more of the id, or the name (`rclaude ls`)",
         ErrorCode::ApprovalNotFound => "`rclaude show SESSION` lists what the agent waits for",
+        ErrorCode::CheckpointNotFound => "`rclaude checkpoints SESSION` lists those there are",
+        ErrorCode::AllowanceExhausted => {
+            "`rclaude set SESSION --ttl …` or `--max-hours …` raises it"
+        }
+        ErrorCode::QuotaExceeded => {
+            "`rclaude rm` removes sessions; `rclaude serve --max-sessions N` allows more"
+        }
         ErrorCode::KeyNotFound => "`rclaude key ls` lists the keys",
         ErrorCode::NameTaken => "choose another --name, or leave it out",
         ErrorCode::Unauthenticated => {
@@ -181,6 +189,17 @@ mod tests {
                 EXIT_CODES.lines().any(|line| line.trim().starts_with(&exit.to_string()));
             assert!(documented, "{code} ends with {exit}");
         }
+    }
+
+    #[test]
+    fn what_can_be_mended_by_waiting_or_raising_is_not_a_wrong_command_line() {
+        let exit = |code| Failure::Problem(Problem::new(code, "why")).exit();
+        assert_eq!(exit(ErrorCode::CheckpointNotFound), Exit::NOT_FOUND);
+        assert_eq!(exit(ErrorCode::AllowanceExhausted), Exit::CONFLICT);
+        assert_eq!(exit(ErrorCode::QuotaExceeded), Exit::CONFLICT);
+        assert_eq!(exit(ErrorCode::WrongKey), Exit::DENIED);
+        assert_eq!(exit(ErrorCode::ArchiveInvalid), Exit::USAGE);
+        assert_eq!(exit(ErrorCode::SnapshotsUnavailable), Exit::UNAVAILABLE);
     }
 
     #[test]

@@ -1,8 +1,8 @@
-//! Values as people type them: sizes, CPUs, durations, `KEY=VALUE` pairs, permission modes.
+//! Values as people type them: sizes, CPUs, durations, limits, `KEY=VALUE` pairs, permission modes.
 
 use std::time::Duration;
 
-use rclaude_types::PermissionMode;
+use rclaude_types::{OnInterrupted, PermissionMode};
 
 /// Permission modes by the words Claude Code uses.
 pub(crate) const PERMISSION_MODES: [(&str, PermissionMode); 5] = [
@@ -68,6 +68,67 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     match scaled(number, unit) {
         Some(seconds) if seconds > 0 => Ok(Duration::from_secs(seconds)),
         _ => Err(format!("`{text}` is not a duration; say 30s, 5m or 2h")),
+    }
+}
+
+/// How long something may last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Limit {
+    /// As the server has it.
+    Default,
+    /// It never ends.
+    Never,
+    /// So many seconds.
+    Seconds(u32),
+}
+
+impl Limit {
+    /// For the API, where 0 is never.
+    pub(crate) const fn rule(self) -> Option<u32> {
+        match self {
+            Self::Default => None,
+            Self::Never => Some(0),
+            Self::Seconds(seconds) => Some(seconds),
+        }
+    }
+
+    /// For the API, where having none is never.
+    pub(crate) const fn allowance(self) -> Option<u32> {
+        match self {
+            Self::Default | Self::Never => None,
+            Self::Seconds(seconds) => Some(seconds),
+        }
+    }
+}
+
+/// A duration, `0` or `never`, or `default`.
+pub(crate) fn limit(text: &str) -> Result<Limit, String> {
+    match text {
+        "default" => Ok(Limit::Default),
+        "0" | "never" => Ok(Limit::Never),
+        _ => {
+            let seconds = duration(text)
+                .map_err(|_| format!("`{text}` is not a time; say 30s, 5m, 2h, 3d or never"))?
+                .as_secs();
+            u32::try_from(seconds).map(Limit::Seconds).map_err(|_| "that is too long".to_owned())
+        }
+    }
+}
+
+/// A limit whose bare number is hours.
+pub(crate) fn hours(text: &str) -> Result<Limit, String> {
+    match text.bytes().last() {
+        Some(b'0'..=b'9') if text != "0" => limit(&format!("{text}h")),
+        _ => limit(text),
+    }
+}
+
+/// What becomes of an interrupted turn.
+pub(crate) fn on_interrupted(text: &str) -> Result<OnInterrupted, String> {
+    match text {
+        "continue" => Ok(OnInterrupted::Continue),
+        "offer" => Ok(OnInterrupted::Offer),
+        _ => Err("continue or offer".to_owned()),
     }
 }
 
@@ -137,6 +198,19 @@ mod tests {
         for wrong in ["", "s", "0", "5 m", "1y"] {
             assert!(duration(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_limit_is_a_time_or_none_and_bare_numbers_of_hours_are_hours() {
+        let read = ["90", "5m", "0", "never", "default"].map(|text| limit(text).unwrap());
+        let (never, seconds) = (Limit::Never, Limit::Seconds);
+        assert_eq!(read, [seconds(90), seconds(300), never, never, Limit::Default]);
+        let read = ["8", "0.5", "90m", "0", "never"].map(|text| hours(text).unwrap());
+        assert_eq!(read, [seconds(28_800), seconds(1_800), seconds(5_400), never, never]);
+        for wrong in ["", "soon", "-1", "200y", "99999999d"] {
+            assert!(limit(wrong).is_err() && hours(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!([never.rule(), never.allowance()], [Some(0), None]);
     }
 
     #[test]

@@ -159,6 +159,9 @@ pub struct Session {
     pub desired: Desired,
     /// Where its sandbox is.
     pub phase: Phase,
+    /// Since when it is there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase_since: Option<Timestamp>,
     /// The current incarnation of its machine.
     pub sandbox: SandboxId,
     /// Where its files came from.

@@ -10,7 +10,7 @@
 //! key. It is written after `config` and again if it is missing.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     fs, io,
     sync::{Arc, Mutex},
 };
@@ -19,7 +19,7 @@ use bytes::Bytes;
 use rustic_core::{
     ConfigOptions, Credentials, Id, IndexedFullStatus, KeyOptions, OpenStatus, Repository,
     RepositoryBackends, RepositoryOptions, RusticError,
-    repofile::{IndexFile, MasterKey},
+    repofile::{IndexFile, MasterKey, SnapshotFile, SnapshotId},
 };
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -62,6 +62,8 @@ pub(crate) struct Inner {
     config: Bytes,
     /// One prune at a time from this process.
     pub(crate) pruning: Mutex<()>,
+    /// The snapshots that were read.
+    pub(crate) snapshots: Mutex<HashMap<SnapshotId, SnapshotFile>>,
 }
 
 impl Inner {
@@ -161,7 +163,14 @@ pub(crate) fn open(location: &Location, key: &Key) -> Result<Inner> {
     if header.is_none() {
         write_header(&*store, &location, &config)?;
     }
-    Ok(Inner { store, location, key: master_key, config, pruning: Mutex::new(()) })
+    Ok(Inner {
+        store,
+        location,
+        key: master_key,
+        config,
+        pruning: Mutex::default(),
+        snapshots: Mutex::default(),
+    })
 }
 
 pub(crate) fn open_or_create(location: &Location, key: &Key) -> Result<Inner> {
@@ -202,7 +211,14 @@ pub(crate) fn open_or_create(location: &Location, key: &Key) -> Result<Inner> {
     let read = store.read("config");
     let config = read.map_err(|error| session.storage("read", "config".to_owned(), error))?;
     write_header(&*store, &name, &config)?;
-    Ok(Inner { store, location: name, key: made.key(), config, pruning: Mutex::new(()) })
+    Ok(Inner {
+        store,
+        location: name,
+        key: made.key(),
+        config,
+        pruning: Mutex::default(),
+        snapshots: Mutex::default(),
+    })
 }
 
 /// Sizes are of a type of the engine's that has no name here, but reads from text.
@@ -305,5 +321,32 @@ fn refusal(session: &Session, location: &str, error: &RusticError) -> VaultError
             known: ENGINE_FORMAT,
         },
         None => VaultError::WrongKey { location: location.to_owned() },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use rustic_core::{Credentials, KeyOptions, repofile::ConfigFile};
+
+    use super::{derive, engine, open, store};
+    use crate::{Key, Location, VaultError, session::Session};
+
+    #[test]
+    fn a_vault_of_a_newer_engine_is_told_from_a_wrong_key() {
+        let dir = tempfile::tempdir().unwrap();
+        let location = Location::Dir(dir.path().join("vault"));
+        let store = store::at(&location).unwrap();
+        let session = Session::new(Arc::clone(&store), location.to_string(), None);
+        let credentials = Credentials::Masterkey(derive(&[1; 32]).unwrap());
+        let newer = ConfigFile { version: 3, ..ConfigFile::default() };
+        let made =
+            engine(&session).unwrap().init_with_config(&credentials, &KeyOptions::default(), newer);
+        assert!(made.is_err(), "the engine cannot use it either");
+        let refused = open(&location, &Key::Random([1; 32])).err().unwrap();
+        assert!(matches!(refused, VaultError::NewerFormat { found: 3, known: 2, .. }), "{refused}");
+        let refused = open(&location, &Key::Random([2; 32])).err().unwrap();
+        assert!(matches!(refused, VaultError::WrongKey { .. }), "{refused}");
     }
 }

@@ -61,10 +61,8 @@ fn round(inner: &Inner, grace: Duration, decided: impl FnOnce()) -> Result<Prune
     let pruned = Pruned { bytes: stats.size_to_delete.remove, marked_bytes: marked };
     decided();
     repository.prune(&options, plan).map_err(|error| session.explain(&error))?;
-    match session.failure() {
-        Some(failure) => Err(failure),
-        None => Ok(pruned),
-    }
+    session.outcome()?;
+    Ok(pruned)
 }
 
 #[cfg(test)]

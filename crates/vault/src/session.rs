@@ -79,19 +79,25 @@ impl Session {
 
     /// What an error of the engine means: what failed below it, if something did.
     pub(crate) fn explain(&self, error: &RusticError) -> VaultError {
+        self.outcome().err().unwrap_or_else(|| VaultError::damaged(describe(error)))
+    }
+
+    /// What failed, if something did. Packs are not listed before they are read: one that is not
+    /// there is missing.
+    pub(crate) fn outcome(&self) -> Result<()> {
         match self.failure() {
             Some(VaultError::Storage { source, path, .. })
                 if source.kind() == io::ErrorKind::NotFound && path.starts_with("data/") =>
             {
-                VaultError::damaged(format!("{path} is missing"))
+                Err(VaultError::damaged(format!("{path} is missing")))
             }
             Some(VaultError::Storage { source, path, .. })
                 if source.kind() == io::ErrorKind::UnexpectedEof =>
             {
-                VaultError::damaged(format!("{path} is too short"))
+                Err(VaultError::damaged(format!("{path} is too short")))
             }
-            Some(failure) => failure,
-            None => VaultError::damaged(describe(error)),
+            Some(failure) => Err(failure),
+            None => Ok(()),
         }
     }
 

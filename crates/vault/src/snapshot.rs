@@ -1,9 +1,14 @@
 //! What a vault says of the snapshots in it.
 
+use std::{
+    collections::{HashMap, HashSet},
+    sync::PoisonError,
+};
+
 use jiff::Timestamp;
 use rustic_core::{
-    Id,
-    repofile::{SnapshotFile, StringList},
+    Id, RusticError,
+    repofile::{SnapshotFile, SnapshotId as EngineId, StringList},
 };
 use serde::{Deserialize, Serialize};
 
@@ -84,15 +89,31 @@ impl Shape {
 pub(crate) fn all(inner: &Inner, shape: impl Fn(Shape) -> bool) -> Result<Vec<SnapshotFile>> {
     let mut found = read(inner)?;
     found.retain(|snapshot| Shape::of(snapshot).is_some_and(&shape));
-    found.sort_by_key(|snapshot| snapshot.time.timestamp());
+    found.sort_by_key(|snapshot| (snapshot.time.timestamp(), snapshot.id));
     Ok(found)
 }
 
-/// Snapshots may be forgotten by somebody else between being listed and being read.
+/// All snapshots. They never change, so those that were read before are not read again.
 fn read(inner: &Inner) -> Result<Vec<SnapshotFile>> {
+    // Snapshots may be forgotten by somebody else between being listed and being read.
     retry_if_gone(|| {
         let (session, repository) = inner.session()?;
-        repository.get_all_snapshots().map_err(|error| session.explain(&error))
+        let listed = repository.list::<EngineId>().map_err(|error| session.explain(&error))?;
+        let listed: HashSet<EngineId> = listed.collect();
+        let known = || inner.snapshots.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut found: HashMap<EngineId, SnapshotFile> = known().clone();
+        found.retain(|id, _| listed.contains(id));
+        let unknown = listed.into_iter().filter(|id| !found.contains_key(id)).collect();
+        let read = || -> Result<(), Box<RusticError>> {
+            for file in repository.stream_files_list::<SnapshotFile>(unknown)? {
+                let (id, file) = file?;
+                found.insert(id, SnapshotFile { id, ..file });
+            }
+            Ok(())
+        };
+        read().map_err(|error| session.explain(&error))?;
+        known().clone_from(&found);
+        Ok(found.into_values().collect())
     })
 }
 

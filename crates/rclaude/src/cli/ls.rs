@@ -72,7 +72,7 @@ fn render(paint: Paint, sessions: &[Session], now: Timestamp) -> String {
         .map(|session| {
             [
                 session.name.clone(),
-                status(session.status).to_owned(),
+                rung(session),
                 repository(session),
                 turn(session),
                 session.cost.to_string(),
@@ -84,7 +84,7 @@ fn render(paint: Paint, sessions: &[Session], now: Timestamp) -> String {
 }
 
 /// A status in words.
-pub(super) const fn status(status: SessionStatus) -> &'static str {
+const fn status(status: SessionStatus) -> &'static str {
     match status {
         SessionStatus::Starting => "starting",
         SessionStatus::Idle => "idle",
@@ -95,6 +95,19 @@ pub(super) const fn status(status: SessionStatus) -> &'static str {
         SessionStatus::Archived => "archived",
         SessionStatus::Failed => "failed",
         SessionStatus::Deleted => "deleted",
+    }
+}
+
+/// The status, and why it was set aside where its owner did not.
+pub(super) fn rung(session: &Session) -> String {
+    let word = status(session.status);
+    let aside = matches!(
+        session.status,
+        SessionStatus::Paused | SessionStatus::Hibernated | SessionStatus::Archived
+    );
+    match &session.desired_reason {
+        Some(why) if aside => format!("{word} ({})", clean_line(why)),
+        _ => word.to_owned(),
     }
 }
 
@@ -124,6 +137,12 @@ mod tests {
     #[test]
     fn a_line_says_what_a_session_is_doing() {
         let now = Timestamp::from_micros(1_795_246_156_000_000);
-        insta::assert_snapshot!(render(Paint::new(false), &[session()], now));
+        let aside = Session {
+            status: SessionStatus::Hibernated,
+            desired_reason: Some("idle".to_owned()),
+            current_turn: None,
+            ..session()
+        };
+        insta::assert_snapshot!(render(Paint::new(false), &[session(), aside], now));
     }
 }

@@ -5,6 +5,8 @@
 
 mod approve;
 mod attach;
+mod checkpoint;
+mod checkpoints;
 mod completions;
 mod config;
 mod context;
@@ -13,17 +15,24 @@ mod diff;
 mod doctor;
 mod emulator;
 mod exec;
+mod fork;
 mod init;
 mod interrupt;
 mod key;
+mod life;
 mod logs;
 mod ls;
 mod options;
+mod pause;
 mod resume;
+mod rewind;
 mod rm;
 mod run;
+mod rungs;
 mod send;
 pub(crate) mod serve;
+mod set;
+mod setup;
 mod show;
 mod start;
 mod status;
@@ -117,8 +126,14 @@ enum Command {
     Deny(deny::DenyArgs),
     Exec(exec::ExecArgs),
     Diff(diff::DiffArgs),
+    Pause(pause::PauseArgs),
     Stop(stop::StopArgs),
     Resume(resume::ResumeArgs),
+    Set(set::SetArgs),
+    Checkpoint(checkpoint::CheckpointArgs),
+    Checkpoints(checkpoints::CheckpointsArgs),
+    Rewind(rewind::RewindArgs),
+    Fork(fork::ForkArgs),
     Rm(rm::RmArgs),
     Status(status::StatusArgs),
     Key(key::KeyArgs),
@@ -207,8 +222,14 @@ async fn perform(command: Command, cx: &mut Context) -> Done {
         Command::Deny(args) => deny::run(args, cx).await,
         Command::Exec(args) => exec::run(args, cx).await,
         Command::Diff(args) => diff::run(args, cx).await,
+        Command::Pause(args) => pause::run(args, cx).await,
         Command::Stop(args) => stop::run(args, cx).await,
         Command::Resume(args) => resume::run(args, cx).await,
+        Command::Set(args) => set::run(args, cx).await,
+        Command::Checkpoint(args) => checkpoint::run(args, cx).await,
+        Command::Checkpoints(args) => checkpoints::run(args, cx).await,
+        Command::Rewind(args) => rewind::run(args, cx).await,
+        Command::Fork(args) => Box::pin(fork::run(args, cx)).await,
         Command::Rm(args) => rm::run(args, cx).await,
         Command::Status(args) => status::run(args, cx).await,
         Command::Key(args) => key::run(args, cx).await,

@@ -1,7 +1,9 @@
 //! What a new session is given: the flags that `run` and `start` share.
 
 use clap::{Args, ValueHint};
-use rclaude_types::{CreateSession, CreateTurn, PermissionMode, RepositorySource, Resources};
+use rclaude_types::{
+    CreateSession, CreateTurn, LifePolicy, PermissionMode, RepositorySource, Resources,
+};
 
 use crate::{
     config::is_loopback,
@@ -10,7 +12,7 @@ use crate::{
     values,
 };
 
-use super::Context;
+use super::{Context, life::LifeOptions, setup};
 
 /// Flags that describe a new session.
 #[derive(Debug, Default, Args)]
@@ -61,6 +63,12 @@ pub(crate) struct SessionOptions {
     /// A label to find the session by
     #[arg(long, value_name = "KEY=VALUE", value_parser = values::pair)]
     pub(crate) label: Vec<(String, String)>,
+    /// A shell script to run in the workspace before the first prompt: a file, or the script
+    /// itself. What it installs is part of the session
+    #[arg(long, value_name = "FILE|SCRIPT", value_hint = ValueHint::FilePath)]
+    pub(crate) setup: Option<String>,
+    #[command(flatten)]
+    pub(crate) life: LifeOptions,
 }
 
 impl SessionOptions {
@@ -114,6 +122,8 @@ impl SessionOptions {
             template,
             allow_root: self.allow_root,
             labels: self.label.into_iter().collect(),
+            setup: self.setup.as_deref().map(setup::read).transpose()?,
+            life: self.life.over(LifePolicy::default()),
             ..CreateSession::default()
         })
     }

@@ -1,13 +1,15 @@
 //! `rclaude resume`: bringing a session back.
 
 use clap::Args;
-use rclaude_types::Desired;
 
-use super::{Context, Done, stop};
+use super::{
+    Context, Done,
+    rungs::{self, Rung},
+};
 
 /// Bring sessions back that were set aside
 ///
-/// With --json: one session a line.
+/// Returns once they run. With --json: one session a line.
 #[derive(Debug, Args)]
 pub(crate) struct ResumeArgs {
     /// The sessions: id, unique start of an id, or name
@@ -16,5 +18,5 @@ pub(crate) struct ResumeArgs {
 }
 
 pub(crate) async fn run(args: ResumeArgs, cx: &mut Context) -> Done {
-    stop::each(cx, &args.sessions, Desired::Running).await
+    rungs::each(cx, &args.sessions, Rung::Awake).await
 }

@@ -92,7 +92,7 @@ pub(super) async fn follow_turn(
 }
 
 /// The turn that a new session's prompt became.
-async fn first_turn(
+pub(super) async fn first_turn(
     cx: &mut Context,
     client: &Client,
     session: &Session,

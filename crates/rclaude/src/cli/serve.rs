@@ -10,7 +10,12 @@ use super::{Context, Done};
 use crate::{
     config,
     exit::{Exit, Failure},
+<<<<<<< HEAD
     platform, values,
+=======
+    platform,
+    values::{self, Limit},
+>>>>>>> cli
 };
 
 /// Be the server: API, sessions, sandboxes, model gateway
@@ -35,6 +40,7 @@ pub(crate) struct ServeArgs {
     /// Where repositories given as owner/name are
     #[arg(long, value_name = "URL", default_value = "https://github.com", value_parser = config::server_url)]
     pub(crate) forge: Url,
+<<<<<<< HEAD
     #[arg(
         long,
         help = "Where states outlive this machine's disk: an absolute path, or s3://BUCKET/PREFIX \
@@ -49,6 +55,10 @@ pub(crate) struct ServeArgs {
     /// directory given with --backup-to, and otherwise never, unless this says so
     #[arg(long, value_name = "TIME", value_parser = values::duration)]
     pub(crate) backup_every: Option<Duration>,
+=======
+    #[command(flatten)]
+    pub(crate) policy: PolicyOptions,
+>>>>>>> cli
     /// What to log: error, warn, info, debug, or filters such as `rclaude_server=debug`
     #[arg(long, value_name = "FILTER", default_value = "info", value_parser = filter)]
     pub(crate) log: String,
@@ -58,6 +68,55 @@ pub(crate) struct ServeArgs {
     /// Leave the terminal that started us
     #[arg(long, hide = true)]
     detached: bool,
+}
+
+/// What holds for sessions that do not say otherwise. What is not given is a setting of the same
+/// name, in the environment or the file.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Setting sessions aside")]
+pub(crate) struct PolicyOptions {
+    #[arg(
+        long,
+        help = "Freeze sessions after so long without agent work, commands or viewers; `never` [RCLAUDE_IDLE; else 5m]",
+        value_name = "TIME",
+        value_parser = values::limit
+    )]
+    pub(crate) idle: Option<Limit>,
+    #[arg(
+        long,
+        help = "Hibernate what was frozen for so long; `never` [RCLAUDE_HIBERNATE_AFTER; else 30m]",
+        value_name = "TIME",
+        value_parser = values::limit
+    )]
+    pub(crate) hibernate_after: Option<Limit>,
+    #[arg(
+        long,
+        help = "Archive what was hibernated for so long, with a snapshot store; `never` [RCLAUDE_ARCHIVE_AFTER; else 14d]",
+        value_name = "TIME",
+        value_parser = values::limit
+    )]
+    pub(crate) archive_after: Option<Limit>,
+    #[arg(
+        long,
+        help = "Keep the state of sessions at work so often; `never`: when a turn ends alone [RCLAUDE_CHECKPOINT_EVERY; else 5m]",
+        value_name = "TIME",
+        value_parser = values::limit
+    )]
+    pub(crate) checkpoint_every: Option<Limit>,
+    #[arg(
+        long,
+        help = "Automatic checkpoints kept of each session [RCLAUDE_KEEP_CHECKPOINTS; else 50]",
+        value_name = "N",
+        value_parser = clap::value_parser!(u32).range(1..)
+    )]
+    pub(crate) keep_checkpoints: Option<u32>,
+    #[arg(
+        long,
+        help = "Sessions there may be [RCLAUDE_MAX_SESSIONS; else 10000]",
+        value_name = "N",
+        value_parser = clap::value_parser!(u32).range(1..)
+    )]
+    pub(crate) max_sessions: Option<u32>,
 }
 
 pub(super) fn run(args: &ServeArgs, cx: &mut Context) -> Done {

@@ -1,12 +1,12 @@
 //! `rclaude show`: one session.
 
 use clap::Args;
-use rclaude_types::{Session, Timestamp, UsageSummary};
+use rclaude_types::{Checkpoint, SealMethod, Session, TimeUsage, Timestamp, UsageSummary};
 
-use super::{Context, Done, ls};
+use super::{Context, Done, life, ls};
 use crate::{
     exit::Exit,
-    ui::{self, age, clean_line, how_to_answer},
+    ui::{self, age, bytes, clean_line, how_to_answer, short_id, span},
 };
 
 /// Show a session: what it is doing, what it waits for, what it used
@@ -26,12 +26,25 @@ pub(crate) async fn run(args: ShowArgs, cx: &mut Context) -> Done {
         return Ok(Exit::OK);
     }
     let usage = cx.ui.wait("asking the server", client.usage(session.id.as_str())).await?;
-    let text = render(&session, &usage, ui::now());
+    let latest = match &session.latest_checkpoint {
+        Some(id) => {
+            let asking = client.checkpoint(session.id.as_str(), id);
+            // It may just have been thinned out.
+            cx.ui.wait("asking the server", asking).await.ok().map(|answer| answer.value)
+        }
+        None => None,
+    };
+    let text = render(&session, &usage, latest.as_ref(), ui::now());
     cx.ui.print(&text)?;
     Ok(Exit::OK)
 }
 
-fn render(session: &Session, usage: &UsageSummary, now: Timestamp) -> String {
+fn render(
+    session: &Session,
+    usage: &UsageSummary,
+    latest: Option<&Checkpoint>,
+    now: Timestamp,
+) -> String {
     let mut lines = Vec::new();
     let mut line = |name: &str, value: String| {
         if !value.is_empty() {
@@ -41,7 +54,15 @@ fn render(session: &Session, usage: &UsageSummary, now: Timestamp) -> String {
     line("name", session.name.clone());
     line("id", session.id.to_string());
     let failure = session.failure.as_deref().map(|why| format!(": {}", clean_line(why)));
-    line("status", format!("{}{}", ls::status(session.status), failure.unwrap_or_default()));
+    line("status", format!("{}{}", ls::rung(session), failure.unwrap_or_default()));
+    line(
+        "since",
+        session.phase_since.map(|at| format!("{} ago", age(at, now))).unwrap_or_default(),
+    );
+    if let Some(origin) = &session.origin {
+        let (session, checkpoint) = (short_id(&origin.session), short_id(&origin.checkpoint));
+        line("origin", format!("forked from {session} at {checkpoint}"));
+    }
     if let Some(turn) = &session.current_turn {
         line("turn", format!("{}: {}", turn.number, first_line(&turn.text)));
     }
@@ -74,6 +95,9 @@ fn render(session: &Session, usage: &UsageSummary, now: Timestamp) -> String {
         let estimated = if model.price_estimated { " (estimated)" } else { "" };
         line("", format!("{} {}{estimated}", model.cost, clean_line(&model.model)));
     }
+    line("time", times(usage.time));
+    line("checkpoint", latest.map(|it| newest(it, now)).unwrap_or_default());
+    line("policy", life::words(&session.life));
     line("log", format!("{} entries", session.last_seq));
     line("made", format!("{} ago", age(session.created_at, now)));
     line("changed", format!("{} ago", age(session.updated_at, now)));
@@ -86,18 +110,75 @@ fn render(session: &Session, usage: &UsageSummary, now: Timestamp) -> String {
     lines.join("\n")
 }
 
+/// How long it was how far awake, as far as it was.
+fn times(time: TimeUsage) -> String {
+    [
+        ("running", time.running_micros),
+        ("paused", time.frozen_micros),
+        ("hibernated", time.hibernated_micros),
+        ("archived", time.archived_micros),
+    ]
+    .into_iter()
+    .filter(|(_, micros)| *micros > 0)
+    .map(|(word, micros)| {
+        format!("{} {word}", span(u64::try_from(micros / 1_000_000).unwrap_or_default()))
+    })
+    .collect::<Vec<_>>()
+    .join(", ")
+}
+
+/// The newest checkpoint, and how states are kept.
+fn newest(checkpoint: &Checkpoint, now: Timestamp) -> String {
+    let how = match checkpoint.method {
+        SealMethod::Btrfs => "as a btrfs snapshot",
+        SealMethod::Reflink => "by sharing blocks",
+        SealMethod::Copy => "as copies of what changed",
+    };
+    let stored = if checkpoint.stored { ", in the snapshot store" } else { "" };
+    let (id, size) = (short_id(&checkpoint.id), bytes(checkpoint.bytes));
+    format!("{id}, {} ago, {size} kept {how}{stored}", age(checkpoint.created_at, now))
+}
+
 fn first_line(text: &str) -> String {
     clean_line(text.trim().lines().next().unwrap_or_default())
 }
 
 #[cfg(test)]
 mod tests {
+    use rclaude_types::{CheckpointKind, LifePolicy};
+
     use super::*;
     use crate::cli::tests::session;
 
     #[test]
     fn everything_worth_knowing_is_shown_once() {
         let now = Timestamp::from_micros(1_795_246_156_000_000);
-        insta::assert_snapshot!(render(&session(), &UsageSummary::default(), now));
+        let usage = UsageSummary {
+            time: TimeUsage {
+                running_micros: 90_000_000,
+                frozen_micros: 3_700_000_000,
+                ..TimeUsage::default()
+            },
+            ..UsageSummary::default()
+        };
+        let latest = Checkpoint {
+            id: "ckp_019a0000000070008000000000000009".parse().unwrap(),
+            session: session().id,
+            seq: 12,
+            kind: CheckpointKind::Turn,
+            note: None,
+            turn: None,
+            method: SealMethod::Copy,
+            bytes: 4_096,
+            frozen_micros: 1_200,
+            stored: true,
+            created_at: Timestamp::from_micros(1_795_246_000_000_000),
+        };
+        let session = Session {
+            phase_since: Some(Timestamp::from_micros(1_795_246_100_000_000)),
+            life: LifePolicy { ttl_seconds: Some(172_800), ..LifePolicy::default() },
+            ..session()
+        };
+        insta::assert_snapshot!(render(&session, &usage, Some(&latest), now));
     }
 }

@@ -139,7 +139,7 @@ impl Client {
         self.send(Request::plain(Method::DELETE, url)).await.map(drop)
     }
 
-    /// `pause`, `resume` or `interrupt`.
+    /// `resume` or `interrupt`.
     pub(crate) async fn session_verb(
         &self,
         reference: &str,
@@ -285,7 +285,7 @@ impl Client {
         }
     }
 
-    async fn get<T: DeserializeOwned>(
+    pub(super) async fn get<T: DeserializeOwned>(
         &self,
         path: &[&str],
         query: &[(&str, &str)],
@@ -293,17 +293,23 @@ impl Client {
         self.answer(Request::plain(Method::GET, self.resource(path, query))).await
     }
 
-    async fn post<T: DeserializeOwned>(
+    pub(super) async fn post<T: DeserializeOwned>(
         &self,
         path: &[&str],
         body: &impl Serialize,
     ) -> Result<Answer<T>, Failure> {
-        let request = Request {
-            body: Body::json(body)?,
-            key: Some(new_key()),
-            ..Request::plain(Method::POST, self.resource(path, &[]))
-        };
-        self.answer(request).await
+        self.send_json(Method::POST, path, body).await
+    }
+
+    pub(super) async fn send_json<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &[&str],
+        body: &impl Serialize,
+    ) -> Result<Answer<T>, Failure> {
+        let key = (method == Method::POST).then(new_key);
+        let body = Body::json(body)?;
+        self.answer(Request { body, key, ..Request::plain(method, self.resource(path, &[])) }).await
     }
 
     async fn answer<T: DeserializeOwned>(

@@ -1,5 +1,6 @@
 //! The API from its caller's side: typed calls, and streams that outlive their connections.
 
+mod checkpoints;
 mod events;
 mod execs;
 mod http;

@@ -10,6 +10,7 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     process::Command,
+    time::Duration,
 };
 
 use rclaude_emulator::{Emulator, EmulatorHandle};
@@ -18,6 +19,7 @@ use rclaude_server::{
     Ready,
     agent::install::{Package, Source, Step},
     config::{LlmUpstream, ServeOptions, ServerFile},
+    session::policy::Policy,
 };
 use rclaude_types::HostCheck;
 use tokio::{
@@ -27,7 +29,12 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use crate::{cli::serve::ServeArgs, config::Settings, exit::Failure};
+use crate::{
+    cli::serve::{PolicyOptions, ServeArgs},
+    config::Settings,
+    exit::Failure,
+    values::{self, Limit},
+};
 
 /// The verb that makes this program a supervisor.
 pub(crate) const SUPERVISOR: &str = "__supervisor";
@@ -56,7 +63,7 @@ pub(crate) fn serve(
             llm: upstream(args, settings, emulator.as_ref())?,
             supervisor: vec![std::env::current_exe()?.into(), SUPERVISOR.into()],
             forge: args.forge.to_string(),
-            policy: rclaude_server::session::policy::Policy::default(),
+            policy: policy(&args.policy, settings),
             snapshots: snapshots::options(args, settings)?,
         };
         let server = rclaude_server::run(options, stop.clone(), ready);
@@ -78,6 +85,32 @@ pub(crate) fn serve(
             stop.cancel();
         }
     })
+}
+
+/// What holds for sessions that do not say otherwise: by flag, by setting, or as it is by itself.
+fn policy(said: &PolicyOptions, settings: &Settings) -> Policy {
+    let own = Policy::default();
+    // Settings were checked when they were loaded.
+    let limit = |said: Option<Limit>, name, own| {
+        let set = || settings.value(name).and_then(|text| values::limit(&text).ok());
+        match said.or_else(set) {
+            None | Some(Limit::Default) => own,
+            Some(Limit::Never) => Duration::ZERO,
+            Some(Limit::Seconds(seconds)) => Duration::from_secs(seconds.into()),
+        }
+    };
+    let count = |said: Option<u32>, name, own| {
+        said.or_else(|| settings.value(name)?.parse().ok()).unwrap_or(own)
+    };
+    Policy {
+        idle: limit(said.idle, "idle", own.idle),
+        hibernate: limit(said.hibernate_after, "hibernate_after", own.hibernate),
+        archive: limit(said.archive_after, "archive_after", own.archive),
+        checkpoint: limit(said.checkpoint_every, "checkpoint_every", own.checkpoint),
+        keep: count(said.keep_checkpoints, "keep_checkpoints", own.keep),
+        sessions: count(said.max_sessions, "max_sessions", own.sessions),
+        ..own
+    }
 }
 
 fn upstream(

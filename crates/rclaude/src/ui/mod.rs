@@ -28,7 +28,7 @@ use input::Input;
 pub(crate) use paint::Paint;
 pub(crate) use summary::{diff_stat, token_words};
 pub(crate) use table::table;
-pub(crate) use text::{age, clean, clean_line, printable};
+pub(crate) use text::{age, bytes, clean, clean_line, printable, short_id, span};
 
 use crate::{config::Environment, exit::Failure};
 

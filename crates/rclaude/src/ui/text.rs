@@ -91,6 +91,23 @@ pub(crate) fn age(then: Timestamp, now: Timestamp) -> String {
     }
 }
 
+/// Seconds in the two largest units that say something: 45s, 5m, 1h30m, 2d4h.
+pub(crate) fn span(seconds: u64) -> String {
+    let units = [("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)];
+    let largest = units.iter().position(|(_, unit)| seconds >= *unit).unwrap_or(3);
+    let mut left = seconds;
+    let parts = units[largest..].iter().take(2).map(|(name, unit)| {
+        let count = left / unit;
+        left %= unit;
+        (count, name)
+    });
+    let words: Vec<_> = parts.filter(|(count, _)| *count > 0).collect();
+    match words.is_empty() {
+        true => "0s".to_owned(),
+        false => words.into_iter().map(|(count, name)| format!("{count}{name}")).collect(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -123,5 +140,7 @@ mod tests {
         let ages = [5, 65, 7_200, 200_000]
             .map(|ago| age(Timestamp::from_micros(now.as_micros() - ago * 1_000_000), now));
         assert_eq!(ages, ["5s", "1m", "2h", "2d"]);
+        let spans = [0, 45, 300, 305, 5_400, 90_061, 86_400].map(span);
+        assert_eq!(spans, ["0s", "45s", "5m", "5m5s", "1h30m", "1d1h", "1d"]);
     }
 }

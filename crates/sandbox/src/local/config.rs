@@ -16,6 +16,9 @@ pub struct LocalConfig {
     pub agentd: Option<PathBuf>,
     /// How long a daemon that was asked to end may take before it is killed.
     pub stop_grace: Duration,
+    /// Bytes for a file system of the engine's own (btrfs in a sparse file), made once where the
+    /// directory's does not make snapshots. It is used as long as its file is there. None without.
+    pub image: Option<u64>,
 }
 
 impl LocalConfig {
@@ -26,6 +29,7 @@ impl LocalConfig {
             supervisor: vec![executable.into().into_os_string(), "__supervisor".into()],
             agentd: None,
             stop_grace: Duration::from_secs(5),
+            image: None,
         }
     }
 }

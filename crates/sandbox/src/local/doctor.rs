@@ -5,9 +5,9 @@
 
 use std::{fs, io, path::Path};
 
-use rclaude_types::{HostCheck, HostCheckLevel};
+use rclaude_types::{HostCheck, HostCheckLevel, SealMethod};
 
-use super::{cgroup::Hierarchies, reclaim, supervisor::probe, sys, template::is_root};
+use super::{cgroup::Hierarchies, layers, reclaim, supervisor::probe, sys, template::is_root};
 
 /// Below this much room sessions soon fail; in bytes.
 const LITTLE_DISK: u64 = 2 << 30;
@@ -29,6 +29,7 @@ pub fn checks(dir: &Path) -> Vec<HostCheck> {
         landlock(),
         redirection(),
         file_system(place),
+        checkpoints(place),
         disk(place),
         memory(),
     ]
@@ -205,9 +206,9 @@ fn file_system(place: &Path) -> HostCheck {
     const TMPFS: i64 = 0x0102_1994;
     const OVERLAY: i64 = 0x794c_7630;
     match rustix::fs::statfs(place).map(|found| found.f_type) {
-        Ok(BTRFS) => check(NAME, HostCheckLevel::Ok, "btrfs: checkpoints are snapshots"),
-        Ok(XFS) => check(NAME, HostCheckLevel::Ok, "xfs: checkpoints can share blocks"),
-        Ok(EXT4) => check(NAME, HostCheckLevel::Ok, "ext4: checkpoints copy what changed"),
+        Ok(BTRFS) => check(NAME, HostCheckLevel::Ok, "btrfs"),
+        Ok(XFS) => check(NAME, HostCheckLevel::Ok, "xfs"),
+        Ok(EXT4) => check(NAME, HostCheckLevel::Ok, "ext4"),
         Ok(TMPFS) => {
             check(NAME, HostCheckLevel::Weaker, "memory: gone after a restart of the host")
                 .fix("put the data directory on a disk")
@@ -219,6 +220,41 @@ fn file_system(place: &Path) -> HostCheck {
             check(NAME, HostCheckLevel::Weaker, detail).fix("use ext4, xfs or btrfs")
         }
         Err(error) => check(NAME, HostCheckLevel::Missing, format!("cannot be read: {error}")),
+    }
+}
+
+/// Which way of keeping a sandbox's state there is here: tried, where the engine will be.
+fn checkpoints(place: &Path) -> HostCheck {
+    const NAME: &str = "checkpoints";
+    // Once the engine has a file system of its own, it is there that counts.
+    let own = place.join("disk");
+    let place = if own.join("layers").exists() { &own } else { place };
+    match layers::way::find(place) {
+        Ok(SealMethod::Btrfs) => check(
+            NAME,
+            HostCheckLevel::Ok,
+            "snapshots (btrfs): a sandbox stands still for some milliseconds, whatever its size",
+        ),
+        Ok(SealMethod::Reflink) => check(
+            NAME,
+            HostCheckLevel::Ok,
+            "what changed, sharing blocks (the file system can clone files): a sandbox stands \
+             still while its files are looked through, a few milliseconds for each thousand, and \
+             a checkpoint takes little room",
+        ),
+        Ok(SealMethod::Copy) => check(
+            NAME,
+            HostCheckLevel::Weaker,
+            "what changed is copied (the file system can neither clone files nor make \
+             snapshots): a sandbox stands still while its files are looked through, a few \
+             milliseconds for each thousand, and a checkpoint takes time and room for what changed",
+        )
+        .fix(
+            "put the data directory on xfs or, better, btrfs; or let the engine make itself a \
+             btrfs in a file (needs root, loop devices and btrfs-progs)",
+        ),
+        Err(error) => check(NAME, HostCheckLevel::Weaker, format!("could not be tried: {error}"))
+            .fix("let the server's user write to the data directory, and look again"),
     }
 }
 

@@ -70,7 +70,7 @@ pub(super) fn prepare(
         Beginning::State(top) => {
             let top = open_own(top)?;
             let root = Meta::read(&rustix::fs::fstat(&top)?, &top)?;
-            root.give_to(open_own(&dir.upper())?)?;
+            root.fresh().give_to(open_own(&dir.upper())?)?;
         }
     }
     record::write(&dir.spec(), spec)

@@ -77,6 +77,23 @@ impl LocalProvider {
         .await
     }
 
+    /// Unmounts the engine's own file system, where it has one. No sandbox may run. Opening the
+    /// engine again mounts it.
+    pub async fn unmount(&self) -> Result<()> {
+        self.run("unmount the engine's own file system", |inner| {
+            for id in inner.engine.sandbox_ids().during("read the engine's directory")? {
+                if inner.alive(&id).during("read what is known of a sandbox")?.is_some() {
+                    let text = format!("the sandbox {id} runs on it; stop it first");
+                    return Err(Failure::new(FailureClass::Rejected, text));
+                }
+            }
+            let _ = inner.client.try_ask(&Request::Leave);
+            inner.shelf.forget_slots();
+            layers::image::release(inner.engine.path()).during("unmount it")
+        })
+        .await
+    }
+
     pub(super) fn inner(&self) -> &Inner {
         &self.inner
     }
@@ -232,6 +249,7 @@ impl Inner {
         let what = "make the engine's directory";
         fs::create_dir_all(&config.dir).during(what)?;
         config.dir = fs::canonicalize(&config.dir).during(what)?;
+        let own_disk = layers::image::ensure(&config.dir, config.image)?;
         let engine = EngineDir::new(&config.dir);
         // Sandboxes' disks and tokens are in it. Others may pass through, because a sandbox's
         // users are others; they may not look around.
@@ -252,6 +270,13 @@ impl Inner {
         let method = layers::way::find(&engine.new_layers()).during(shelf)?;
         let shelf = Shelf::open(engine.clone(), method).during(shelf)?;
         let client = Client::new(engine.clone(), config.clone());
+        if own_disk
+            && let Ok((Reply::Here { pid, .. }, _)) = client.try_ask(&Request::Hello)
+            && !layers::image::is_seen_by(pid, engine.path())
+        {
+            // It left this namespace before that was mounted. Another finds its sandboxes.
+            let _ = client.try_ask(&Request::Leave);
+        }
         // As the supervisor will find it, which makes the cgroups and is started by this process.
         let freezer = Hierarchies::detect(engine.path()).freezer();
         let keeps = if freezer.is_some() { Kept::Memory } else { Kept::Disk };

@@ -33,11 +33,22 @@ impl Rig {
         Self::with_programs(supervisor.parent().unwrap()).await
     }
 
+    /// With a file system of the engine's own.
+    pub(crate) async fn with_image(bytes: u64) -> Self {
+        let supervisor = Path::new(env!("CARGO_BIN_EXE_rclaude-test-supervisor"));
+        Self::with(supervisor.parent().unwrap(), Some(bytes)).await
+    }
+
     /// With the supervisor and the daemon that lie in `programs`.
     pub(crate) async fn with_programs(programs: &Path) -> Self {
+        Self::with(programs, None).await
+    }
+
+    async fn with(programs: &Path, image: Option<u64>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let config = LocalConfig {
             agentd: Some(programs.join("rclaude-test-daemon")),
+            image,
             ..LocalConfig::new(dir.path(), programs.join("rclaude-test-supervisor"))
         };
         let provider = LocalProvider::open(config.clone()).await.unwrap();

@@ -6,11 +6,13 @@ use std::{
 };
 
 use rclaude_sandbox::provider::{
-    ErrorClass, Kept, Observed, Outbound as _, Pausing as _, SandboxProvider as _,
+    ErrorClass, Kept, Layering as _, Observed, Outbound as _, Pausing as _, SandboxProvider as _,
+    SandboxSpec,
 };
+use rclaude_types::LayerId;
 use tokio::io::AsyncWriteExt as _;
 
-use crate::rig::{Rig, kill, supervisor_of};
+use crate::rig::{Rig, kill, spec, supervisor_of};
 
 /// A user who owns nothing else here.
 const USER: u32 = 54_321;
@@ -74,6 +76,28 @@ async fn a_user_without_privilege_gets_sandboxes_too() {
     rig.provider.stop(&sandbox).await.unwrap();
     rig.provider.resume(&sandbox).await.unwrap();
     assert_eq!(rig.sh(&sandbox, "cat file; mkdir -m 0 closed").await.out, "x");
+    // What it may not read itself is kept all the same.
+    let line = "echo y > closed-file; chmod 0 closed-file; chmod 755 closed; echo z > closed/in; \
+                chmod 0 closed/in; chmod 0 closed; rm ~/.profile";
+    rig.sh(&sandbox, line).await;
+    let [first, second, flat] = [(); 3].map(|()| LayerId::generate());
+    rig.provider.prepare_seal(&sandbox, &first, None).await.unwrap();
+    assert!(rig.provider.seal(&sandbox, &first, None).await.unwrap().whole);
+    rig.sh(&sandbox, "rm file; echo more > other").await;
+    assert!(!rig.provider.seal(&sandbox, &second, Some(&first)).await.unwrap().whole);
+    rig.provider.flatten(&[second.clone(), first.clone()], &flat).await.unwrap();
+    for stack in [vec![second.clone(), first.clone()], vec![flat.clone()]] {
+        let fork = rig.provider.create(&SandboxSpec { stack, ..spec() }).await.unwrap();
+        let line = "stat -c '%a %n' *; chmod 755 closed closed-file; chmod 644 closed/in; \
+                    cat closed-file closed/in other; ls ~/.profile";
+        let found = rig.sh(&fork, line).await.out;
+        let wanted = "0 closed\n0 closed-file\n644 other\ny\nz\nmore\nls: ";
+        assert!(found.starts_with(wanted), "{found}");
+        rig.provider.destroy(&fork).await.unwrap();
+    }
+    for layer in [&first, &second, &flat] {
+        rig.provider.remove_layer(layer).await.unwrap();
+    }
     rig.provider.destroy(&sandbox).await.unwrap();
     assert_eq!(rig.provider.list().await.unwrap(), []);
     rig.finish().await;

@@ -11,7 +11,7 @@ use axum::{
 };
 use bytes::Bytes;
 use futures::StreamExt;
-use rclaude_types::{ApprovalId, ErrorCode, ExecId, KeyId, SessionId, TurnId};
+use rclaude_types::{ApprovalId, CheckpointId, ErrorCode, ExecId, KeyId, SessionId, TurnId};
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
@@ -72,6 +72,11 @@ impl PathNoun for ApprovalId {
     const MISSING: ErrorCode = ErrorCode::ApprovalNotFound;
 }
 
+impl PathNoun for CheckpointId {
+    const PARAM: &str = "checkpoint";
+    const MISSING: ErrorCode = ErrorCode::CheckpointNotFound;
+}
+
 impl PathNoun for ExecId {
     const PARAM: &str = "exec";
     const MISSING: ErrorCode = ErrorCode::ExecNotFound;
@@ -129,6 +134,24 @@ impl<T: DeserializeOwned + Validate, S: Send + Sync> FromRequest<S> for Json<T> 
         let (parts, body) = request.into_parts();
         require_json(&parts.headers)?;
         let bytes = read(&parts.headers, body, MAX_JSON).await?;
+        parse(&bytes).map(Self)
+    }
+}
+
+/// A JSON body, checked, or none at all: then what `T` is by default.
+#[derive(Debug)]
+pub(super) struct JsonOrNothing<T>(pub(super) T);
+
+impl<T: DeserializeOwned + Default + Validate, S: Send + Sync> FromRequest<S> for JsonOrNothing<T> {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self> {
+        let (parts, body) = request.into_parts();
+        let bytes = read(&parts.headers, body, MAX_JSON).await?;
+        if bytes.is_empty() {
+            return Ok(Self(T::default()));
+        }
+        require_json(&parts.headers)?;
         parse(&bytes).map(Self)
     }
 }

@@ -8,6 +8,7 @@
 
 mod access;
 mod approvals;
+mod checkpoints;
 mod diff;
 mod events;
 mod execs;
@@ -71,6 +72,7 @@ fn private() -> OpenApiRouter<Api> {
         .merge(sessions::routes())
         .merge(turns::routes())
         .merge(approvals::routes())
+        .merge(checkpoints::routes())
         .merge(events::routes())
         .merge(execs::routes())
         .merge(files::routes())

@@ -44,6 +44,7 @@ pub(super) struct Octets(Vec<u8>);
         (name = "sessions", description = "The durable thing its owner sees."),
         (name = "turns", description = "Prompts and what became of them."),
         (name = "approvals", description = "What the agent asks, and the answers."),
+        (name = "checkpoints", description = "A session's earlier states, and what can be made of them."),
         (name = "events", description = "Everything a session does, in order."),
         (name = "execs", description = "Commands run in a session from outside."),
         (name = "files", description = "A session's files, and how they differ from where they began."),
@@ -143,6 +144,7 @@ fn in_path(name: &str) -> Parameter {
     let (schema, about): (RefOr<Schema>, _) = match name {
         "turn" => (Ref::from_schema_name("TurnId").into(), "The turn's id."),
         "approval" => (Ref::from_schema_name("ApprovalId").into(), "The approval's id."),
+        "checkpoint" => (Ref::from_schema_name("CheckpointId").into(), "The checkpoint's id."),
         "exec" => (Ref::from_schema_name("ExecId").into(), "The command's id."),
         "key" => (Ref::from_schema_name("KeyId").into(), "The key's id."),
         _ => (

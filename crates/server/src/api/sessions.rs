@@ -7,13 +7,13 @@ use axum::{
     extract::{FromRequestParts, State},
     http::{HeaderName, StatusCode, header, request::Parts},
 };
-use rclaude_types::{CreateSession, Page, Session, UpdateSession};
+use rclaude_types::{CreateSession, Page, PauseSession, Session, UpdateSession};
 use utoipa::IntoParams;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     Api, ApiState,
-    extract::{InSession, Json, JsonOnce},
+    extract::{InSession, Json, JsonOnce, JsonOrNothing},
     page,
     problem::{Refusal, Result},
     validate,
@@ -152,7 +152,7 @@ pub(super) async fn get(
     Ok(Answer(api.sessions.get(&id).await?))
 }
 
-/// Changes a session's name, model or permission mode.
+/// Changes a session's name, model, permission mode or policy.
 #[utoipa::path(
     patch,
     path = "/v1/sessions/{session}",
@@ -186,20 +186,23 @@ pub(super) async fn delete(State(api): State<Api>, InSession(id): InSession) -> 
 
 /// Sets a session aside.
 ///
-/// Its processes stand still in memory, or end (`hibernate`), or leave the machine with all its
-/// files (`archive`); conversation, queue and bill stay. Pausing twice is fine.
+/// Without a body, or with `freeze`, its processes stand still in memory; with `hibernate` they
+/// end; with `archive` all its files leave the machine, too. Where the host cannot freeze
+/// processes they end. Conversation, queue and bill stay. Pausing twice is fine.
 #[utoipa::path(
     post,
     path = "/v1/sessions/{session}/pause",
     operation_id = "pause_session",
     tag = "sessions",
+    request_body = Option<PauseSession>,
     responses((status = 200, description = "The session.", body = Session))
 )]
 pub(super) async fn pause(
     State(api): State<Api>,
     InSession(id): InSession,
+    JsonOrNothing(request): JsonOrNothing<PauseSession>,
 ) -> Result<Answer<Session>> {
-    Ok(Answer(api.sessions.pause(&id, rclaude_types::PauseSession::default()).await?))
+    Ok(Answer(api.sessions.pause(&id, request).await?))
 }
 
 /// Brings a session back.

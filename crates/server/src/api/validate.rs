@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 
 use rclaude_types::{
-    CreateExec, CreateKey, CreateSession, CreateTurn, Decision, RepositorySource, Resources,
-    SignalExec, UpdateSession,
+    CreateCheckpoint, CreateExec, CreateKey, CreateSession, CreateTurn, Decision, Fork, LifePolicy,
+    PauseSession, RepositorySource, Resources, Rewind, SignalExec, UpdateSession,
 };
 
 use super::problem::{Refusal, Result};
@@ -20,6 +20,8 @@ pub(super) trait Validate {
 
 /// Characters of a session's name: a DNS label, so that it may become a host name.
 const MAX_NAME: usize = 63;
+/// Characters of a fork's name: room for `-100` behind it.
+const MAX_FORK_NAME: usize = 60;
 /// Characters of a prompt.
 const MAX_PROMPT: usize = 4_194_304;
 /// Characters of a model's, template's or key's name.
@@ -40,6 +42,12 @@ const MAX_ENV: usize = 1000;
 const MAX_ARGUMENT: usize = 131_072;
 /// Arguments of a command, the program included.
 const MAX_ARGUMENTS: usize = 10_000;
+/// Characters of a checkpoint's note.
+const MAX_NOTE: usize = 1000;
+/// Characters of a setup script.
+const MAX_SETUP: usize = 65_536;
+/// Seconds in a year.
+const YEAR: u32 = 31_536_000;
 /// Seconds a command may run at most where a limit is set: a week.
 const MAX_TIMEOUT: u32 = 604_800;
 
@@ -156,7 +164,59 @@ impl Validate for CreateSession {
         self.template.as_deref().map_or(Ok(()), |it| text("template", it, MAX_WORD))?;
         env(&self.env)?;
         self.resources.validate()?;
-        labels(&self.labels)
+        labels(&self.labels)?;
+        self.setup.as_deref().map_or(Ok(()), |it| text("setup", it, MAX_SETUP))?;
+        self.life.validate()
+    }
+}
+
+impl Validate for LifePolicy {
+    fn validate(&self) -> Result<()> {
+        let bounds = [
+            ("life.idle_seconds", self.idle_seconds, 0, YEAR),
+            ("life.keep_alive_seconds", self.keep_alive_seconds, 0, YEAR),
+            ("life.ttl_seconds", self.ttl_seconds, 1, 10 * YEAR),
+            ("life.max_running_seconds", self.max_running_seconds, 1, 10 * YEAR),
+            ("life.checkpoint_seconds", self.checkpoint_seconds, 0, 86_400),
+        ];
+        bounds.into_iter().try_for_each(|(field, value, min, max)| {
+            value.map_or(Ok(()), |value| within(field, value, min, max))
+        })
+    }
+}
+
+impl Validate for PauseSession {
+    fn validate(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+impl Validate for CreateCheckpoint {
+    fn validate(&self) -> Result<()> {
+        self.note.as_deref().map_or(Ok(()), |it| text("note", it, MAX_NOTE))
+    }
+}
+
+impl Validate for Rewind {
+    fn validate(&self) -> Result<()> {
+        self.turns.map_or(Ok(()), |turns| within("turns", turns, 1, 10_000))
+    }
+}
+
+impl Validate for Fork {
+    fn validate(&self) -> Result<()> {
+        self.count.map_or(Ok(()), |count| within("count", count, 1, 100))?;
+        self.prompt.as_ref().map_or(Ok(()), |it| prompt("prompt.text", &it.text))?;
+        self.model.as_deref().map_or(Ok(()), |it| text("model", it, MAX_WORD))?;
+        let Some(given) = self.name.as_deref() else { return Ok(()) };
+        name("name", given)?;
+        match given.len() {
+            ..=MAX_FORK_NAME => Ok(()),
+            length => invalid(
+                "name",
+                format_args!("has {length} characters; {MAX_FORK_NAME} are allowed"),
+            ),
+        }
     }
 }
 
@@ -179,7 +239,8 @@ impl Validate for Resources {
 impl Validate for UpdateSession {
     fn validate(&self) -> Result<()> {
         self.name.as_deref().map_or(Ok(()), |it| name("name", it))?;
-        self.model.as_deref().map_or(Ok(()), |it| text("model", it, MAX_WORD))
+        self.model.as_deref().map_or(Ok(()), |it| text("model", it, MAX_WORD))?;
+        self.life.as_ref().map_or(Ok(()), Validate::validate)
     }
 }
 
@@ -263,7 +324,7 @@ mod tests {
     #[test]
     fn the_bounds_that_are_published_are_those_that_are_checked() {
         type Accepts = fn(usize) -> bool;
-        let texts: [(&str, &str, Accepts); 8] = [
+        let texts: [(&str, &str, Accepts); 11] = [
             ("CreateTurn", "text", |n| accepts::<CreateTurn>(json!({ "text": "ä".repeat(n) }))),
             ("CreateKey", "name", |n| accepts::<CreateKey>(json!({ "name": "ä".repeat(n) }))),
             ("CreateSession", "model", |n| {
@@ -272,6 +333,13 @@ mod tests {
             ("CreateSession", "template", |n| {
                 accepts::<CreateSession>(json!({ "template": "ä".repeat(n) }))
             }),
+            ("CreateSession", "setup", |n| {
+                accepts::<CreateSession>(json!({ "setup": "ä".repeat(n) }))
+            }),
+            ("CreateCheckpoint", "note", |n| {
+                accepts::<CreateCheckpoint>(json!({ "note": "ä".repeat(n) }))
+            }),
+            ("Fork", "model", |n| accepts::<Fork>(json!({ "model": "ä".repeat(n) }))),
             ("UpdateSession", "model", |n| {
                 accepts::<UpdateSession>(json!({ "model": "ä".repeat(n) }))
             }),
@@ -291,10 +359,16 @@ mod tests {
             let outcome = [min - 1, min, max, max + 1].map(accepts);
             assert_eq!(outcome, [false, true, true, false], "{schema}.{property}");
         }
-        let numbers: [(&str, &str, Accepts); 4] = [
+        let numbers: [(&str, &str, Accepts); 8] = [
             ("Resources", "cpu_millis", |n| accepts::<Resources>(json!({ "cpu_millis": n }))),
             ("Resources", "memory_mib", |n| accepts::<Resources>(json!({ "memory_mib": n }))),
             ("Resources", "pids", |n| accepts::<Resources>(json!({ "pids": n }))),
+            ("LifePolicy", "ttl_seconds", |n| accepts::<LifePolicy>(json!({ "ttl_seconds": n }))),
+            ("LifePolicy", "max_running_seconds", |n| {
+                accepts::<LifePolicy>(json!({ "max_running_seconds": n }))
+            }),
+            ("Rewind", "turns", |n| accepts::<Rewind>(json!({ "turns": n }))),
+            ("Fork", "count", |n| accepts::<Fork>(json!({ "count": n }))),
             ("CreateExec", "timeout_seconds", |n| {
                 accepts::<CreateExec>(json!({ "command": ["true"], "timeout_seconds": n }))
             }),
@@ -304,6 +378,20 @@ mod tests {
             let max = published(schema, property, "maximum");
             let outcome = [min - 1, min, max, max + 1].map(accepts);
             assert_eq!(outcome, [false, true, true, false], "{schema}.{property}");
+        }
+        // From nothing at all up to so much.
+        let limits: [(&str, &str, Accepts); 3] = [
+            ("LifePolicy", "idle_seconds", |n| accepts::<LifePolicy>(json!({ "idle_seconds": n }))),
+            ("LifePolicy", "keep_alive_seconds", |n| {
+                accepts::<LifePolicy>(json!({ "keep_alive_seconds": n }))
+            }),
+            ("LifePolicy", "checkpoint_seconds", |n| {
+                accepts::<LifePolicy>(json!({ "checkpoint_seconds": n }))
+            }),
+        ];
+        for (schema, property, accepts) in limits {
+            let max = published(schema, property, "maximum");
+            assert_eq!([0, max, max + 1].map(accepts), [true, true, false], "{schema}.{property}");
         }
         let max = published("CreateExec", "command", "maxItems");
         assert!(exec(&vec!["x"; max]).validate().is_ok());
@@ -333,6 +421,8 @@ mod tests {
             (json!({ "labels": { "a": "x".repeat(256) } }), "labels.a: has 256 characters"),
             (json!({ "resources": { "pids": 1 } }), "resources.pids: is 1; must be from 16"),
             (json!({ "repository": { "url": "" } }), "repository.url: must not be empty"),
+            (json!({ "life": { "ttl_seconds": 0 } }), "life.ttl_seconds: is 0; must be from 1"),
+            (json!({ "setup": "" }), "setup: must not be empty"),
         ];
         for (body, wanted) in cases {
             let request: CreateSession = serde_json::from_value(body).unwrap();

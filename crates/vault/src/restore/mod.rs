@@ -214,3 +214,99 @@ pub(crate) fn digest(inner: &Inner, id: SnapshotId) -> Result<crate::TreeDigest>
     })?;
     Ok(digester.finish())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        fs, io,
+        path::{Path, PathBuf},
+        vec,
+    };
+
+    use rustic_core::{
+        BackupOptions, ReadSource, ReadSourceEntry, RusticResult,
+        repofile::{Node, SnapshotFile, StringList},
+    };
+
+    use super::{digest, tree};
+    use crate::{
+        Key, Location, VaultError,
+        open::{Inner, open_or_create},
+        snapshot::SnapshotId,
+        tree::{Facts, Kind, node::to_node},
+    };
+
+    /// A tree as nobody's disk has it.
+    struct Forged(Vec<Node>);
+
+    impl ReadSource for Forged {
+        type Open = io::Empty;
+        type Iter = vec::IntoIter<RusticResult<ReadSourceEntry<io::Empty>>>;
+
+        fn size(&self) -> RusticResult<Option<u64>> {
+            Ok(None)
+        }
+
+        fn entries(&self) -> Self::Iter {
+            let root = to_node("tree".as_ref(), &facts(Kind::Dir)).unwrap();
+            let mut entries = vec![(PathBuf::from("tree"), root)];
+            let inside = |node: &Node| (PathBuf::from("tree/entry"), node.clone());
+            entries.extend(self.0.iter().map(inside));
+            let entry = |(path, node)| Ok(ReadSourceEntry { path, node, open: None });
+            entries.into_iter().map(entry).collect::<Vec<_>>().into_iter()
+        }
+    }
+
+    fn facts(kind: Kind) -> Facts {
+        Facts { kind, mode: 0o700, ..Facts::plain(0) }
+    }
+
+    fn link(name: &str) -> Node {
+        to_node(name.as_ref(), &facts(Kind::Symlink(b"/etc/passwd".to_vec()))).unwrap()
+    }
+
+    fn save(inner: &Inner, nodes: Vec<Node>) -> SnapshotId {
+        let (session, repository) = inner.session().unwrap();
+        let repository = repository.to_indexed_ids().unwrap();
+        let mut paths = StringList::default();
+        paths.add("tree".to_owned());
+        let blank = SnapshotFile { paths, ..SnapshotFile::default() };
+        let mut options = BackupOptions::default();
+        options.parent_opts.force = true;
+        let path = [PathBuf::from("tree")];
+        let made = repository.archive(&options, &Forged(nodes), blank, &path).unwrap();
+        session.commit().unwrap();
+        SnapshotId::of(&made.id)
+    }
+
+    #[test]
+    fn nothing_in_a_forged_vault_leads_out_of_the_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        let location = Location::Dir(dir.path().join("vault"));
+        let inner = open_or_create(&location, &Key::Random([1; 32])).unwrap();
+        let forgeries = [
+            vec![link("..")],
+            vec![link(".")],
+            vec![link("../escaped")],
+            vec![link("/tmp/escaped")],
+            vec![link("in/between")],
+            vec![link("twice"), link("twice")],
+        ];
+        for (number, nodes) in forgeries.into_iter().enumerate() {
+            let id = save(&inner, nodes.clone());
+            let into = dir.path().join(format!("back/{number}"));
+            let refused = tree(&inner, id, &into).unwrap_err();
+            assert!(matches!(refused, VaultError::Damaged { .. }), "{nodes:?}: {refused}");
+            let refused = digest(&inner, id).unwrap_err();
+            assert!(matches!(refused, VaultError::Damaged { .. }), "{nodes:?}: {refused}");
+            assert_eq!(entries(&into), 0);
+        }
+        assert_eq!(entries(dir.path()), 2, "the vault and the directory with the attempts");
+        let id = save(&inner, vec![link("one"), link("other")]);
+        tree(&inner, id, &dir.path().join("back/well")).unwrap();
+    }
+
+    fn entries(dir: &Path) -> usize {
+        fs::read_dir(dir).unwrap().count()
+    }
+}

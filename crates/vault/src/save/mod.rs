@@ -102,10 +102,17 @@ fn attempt(
     drop(repository);
     // What went wrong with the tree first: that the engine then failed too follows from it.
     source.outcome()?;
-    let made = made.map_err(|error| session.explain(&error))?;
-    if let Some(failure) = session.failure() {
-        return Err(failure);
-    }
+    let made = made.map_err(|error| session.explain(&error)).and_then(|made| {
+        session.outcome()?;
+        Ok(made)
+    });
+    let made = match made {
+        // A pack of the parent was deleted by a prune, not lost.
+        Err(VaultError::Damaged { .. }) if !known.is_subset(&index_files(inner)?) => {
+            return Ok(None);
+        }
+        other => other?,
+    };
     let summary = made.summary.as_ref();
     let counted = summary.map_or((0, 0), |summary| {
         // The engine counts the top, in which there is the tree alone.

@@ -9,6 +9,7 @@ mod damage;
 mod documents;
 mod kill;
 mod open;
+mod restic;
 mod s3;
 mod together;
 mod trees;

@@ -96,7 +96,7 @@ pub(crate) fn everything(root: &Path) {
     write(&root.join("plain"), "plain");
     write(&root.join("empty"), "");
     write(&root.join("dir/below/file"), noise(1, 100_000));
-    write(&root.join("large"), noise(2, 5_000_000));
+    write(&root.join("large"), noise(2, 3_000_000));
     write(&root.join("dir/zeros"), vec![0; 300_000]);
     fs::create_dir_all(root.join("dir/empty")).unwrap();
     write(&root.join(OsStr::from_bytes(b"name \xff\n\\\" \xc3\xa9")), "odd");
@@ -109,8 +109,8 @@ pub(crate) fn everything(root: &Path) {
     fs::hard_link(root.join("dir/whiteout"), root.join("whiteout too")).unwrap();
     drop(std::os::unix::net::UnixListener::bind(root.join("socket")).unwrap());
     let sparse = File::create(root.join("sparse")).unwrap();
-    sparse.set_len(64 << 20).unwrap();
-    sparse.write_all_at(b"island", 33 << 20).unwrap();
+    sparse.set_len(16 << 20).unwrap();
+    sparse.write_all_at(b"island", 9 << 20).unwrap();
     set_xattr(&root.join("dir"), "user.overlay.opaque", b"y");
     set_xattr(&root.join("plain"), "user.note", &[0, 1, 255]);
     fs::set_permissions(root.join("dir/below"), fs::Permissions::from_mode(0o1770)).unwrap();

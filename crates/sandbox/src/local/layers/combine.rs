@@ -12,7 +12,9 @@ use super::{
         remove::remove_tree,
         sys::open_own,
     },
-    graft, union,
+    graft,
+    rights::with_rights,
+    union,
 };
 
 /// Makes one layer that shows what these show together. It describes as much of the sandbox's
@@ -59,13 +61,13 @@ fn find(inner: &Inner, layers: &[LayerId]) -> Result<Vec<LayerDir>, Failure> {
 fn make(
     inner: &Inner,
     layer: &LayerId,
-    fill: impl FnOnce(&LayerDir, &std::path::Path) -> io::Result<()>,
+    fill: impl Fn(&LayerDir, &std::path::Path) -> io::Result<()>,
 ) -> Result<(), Failure> {
     let draft = inner.shelf.new_draft(layer)?;
     let filled = || {
         let contents = draft.path().join("contents");
         fs::create_dir(&contents)?;
-        fill(&draft, &contents)?;
+        with_rights(|| fill(&draft, &contents))?;
         remove_tree(&contents)
     };
     let filled = filled().map_err(|error| match error.kind() {

@@ -48,13 +48,18 @@ impl Ladder {
     /// Goes down into a directory that was opened from [`here`](Self::here).
     pub(super) fn push(&mut self, fd: OwnedFd) -> io::Result<()> {
         let identity = identity(&fd)?;
+        self.push_known(fd, identity);
+        Ok(())
+    }
+
+    /// The same, with the device and inode that it was found to have.
+    pub(super) fn push_known(&mut self, fd: OwnedFd, identity: (u64, u64)) {
         self.0.push(Rung { fd: Some(fd), identity });
         if let Some(far) = self.0.len().checked_sub(OPEN + 1)
             && far > 0
         {
             self.0[far].fd = None;
         }
-        Ok(())
     }
 
     /// Goes up; returns the directory that was left.

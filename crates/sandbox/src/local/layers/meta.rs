@@ -3,6 +3,7 @@
 use std::{ffi::CString, io, os::fd::AsFd};
 
 use rustix::{
+    buffer::spare_capacity,
     fs::{FileType, Gid, Mode, Stat, Timespec, Timestamps, Uid, XattrFlags},
     io::Errno,
 };
@@ -123,6 +124,12 @@ impl Meta {
         Self { uid: 0, gid: 0, mode: 0o040_755, times, attributes: Vec::new() }
     }
 
+    /// The same for a directory of which overlayfs is to know nothing yet.
+    pub(in super::super) fn fresh(mut self) -> Self {
+        self.attributes.retain(|(name, _)| name.as_c_str() != OPAQUE && name.as_c_str() != ORIGIN);
+        self
+    }
+
     pub(super) fn is_opaque(&self) -> bool {
         self.attributes.iter().any(|(name, value)| name.as_c_str() == OPAQUE && value == b"y")
     }
@@ -147,11 +154,19 @@ impl Meta {
         self.attributes.iter().any(|(name, _)| name.as_c_str() == ORIGIN)
     }
 
+    fn user(&self) -> Uid {
+        Uid::from_raw(self.uid)
+    }
+
+    fn group(&self) -> Gid {
+        Gid::from_raw(self.gid)
+    }
+
     /// Gives all of it to what is behind `fd`. In this order: a new owner takes the set-user-id
     /// bit and capabilities away, and everything changes times.
     pub(in super::super) fn give_to(&self, fd: impl AsFd) -> io::Result<()> {
         let fd = fd.as_fd();
-        rustix::fs::fchown(fd, Some(Uid::from_raw(self.uid)), Some(Gid::from_raw(self.gid)))?;
+        owned(rustix::fs::fchown(fd, Some(self.user()), Some(self.group())))?;
         for (name, value) in &self.attributes {
             rustix::fs::fsetxattr(fd, name.as_c_str(), value, XattrFlags::empty())?;
         }
@@ -162,14 +177,23 @@ impl Meta {
     /// The same for what has no descriptor: a link or a special file called `name` in `dir`.
     pub(super) fn give_at(&self, dir: impl AsFd, name: &std::ffi::CStr) -> io::Result<()> {
         use rustix::fs::AtFlags;
-        let (user, group) = (Uid::from_raw(self.uid), Gid::from_raw(self.gid));
         let flags = AtFlags::SYMLINK_NOFOLLOW;
-        rustix::fs::chownat(dir.as_fd(), name, Some(user), Some(group), flags)?;
+        let (user, group) = (Some(self.user()), Some(self.group()));
+        owned(rustix::fs::chownat(dir.as_fd(), name, user, group, flags))?;
         if !FileType::from_raw_mode(self.mode).is_symlink() {
             let mode = Mode::from_raw_mode(self.mode & 0o7777);
             rustix::fs::chmodat(dir.as_fd(), name, mode, AtFlags::empty())?;
         }
         Ok(rustix::fs::utimensat(dir.as_fd(), name, &self.times, flags)?)
+    }
+}
+
+/// Lets go that the owner is nobody in this user namespace: without privilege there is one user,
+/// who owns everything.
+fn owned(given: rustix::io::Result<()>) -> io::Result<()> {
+    match given {
+        Err(Errno::INVAL) => Ok(()),
+        other => Ok(other?),
     }
 }
 
@@ -210,13 +234,16 @@ fn attributes(fd: rustix::fd::BorrowedFd<'_>) -> io::Result<Vec<(CString, Vec<u8
     let mut found = Vec::new();
     for name in names.split(|byte| *byte == 0).filter(|name| kept(name)) {
         let name = CString::new(name).expect("it was split at every NUL");
-        let mut value = vec![0; 1 << 16];
-        match rustix::fs::fgetxattr(fd, &name, &mut value[..]) {
-            Ok(length) => {
-                value.truncate(length);
-                value.shrink_to_fit();
-                found.push((name, value));
+        let mut value = Vec::with_capacity(256);
+        let read = match rustix::fs::fgetxattr(fd, &name, spare_capacity(&mut value)) {
+            Err(Errno::RANGE) => {
+                value.reserve(1 << 16);
+                rustix::fs::fgetxattr(fd, &name, spare_capacity(&mut value))
             }
+            other => other,
+        };
+        match read {
+            Ok(_) => found.push((name, value)),
             // Taken away meanwhile.
             Err(Errno::NODATA) => {}
             Err(error) => return Err(error.into()),

@@ -22,6 +22,7 @@ use super::{
         provider::Inner,
         remove::remove_tree,
         sys::open_own,
+        template::is_root,
     },
     btrfs,
     build::build,
@@ -29,6 +30,7 @@ use super::{
     index::{Index, TreeIdentity},
     ladder::open_directory,
     mapped,
+    rights::Helper,
     size::bytes_under,
     walk::{Care, Found, walk},
 };
@@ -57,7 +59,16 @@ pub(super) struct Sealing {
 #[derive(Debug)]
 enum How {
     Snapshot,
-    Delta { since: Option<Index>, contents: Contents, found: Option<Found> },
+    Delta {
+        since: Option<Index>,
+        contents: Contents,
+        found: Option<Found>,
+    },
+    /// By a process that may read all of it; says whether the layer is to be whole.
+    Elsewhere {
+        helper: Helper,
+        whole: bool,
+    },
 }
 
 /// What it came to, but for how long the sandbox stood still.
@@ -135,7 +146,19 @@ impl Sealing {
             (draft, contents)
         };
         let since = index_of(inner, &sandbox, since).during("read the earlier layer's index")?;
-        Ok(Self { sandbox, draft, how: How::Delta { since, contents, found: None } })
+        let whole = since.is_none();
+        let here = Self { sandbox, draft, how: How::Delta { since, contents, found: None } };
+        if is_root() {
+            return Ok(here);
+        }
+        let (sandbox, draft) = (here.sandbox.clone(), here.draft.clone());
+        let mut here = Some(here);
+        let work = |number| match (number, &mut here) {
+            (0, Some(here)) => here.take(inner, id).map(|()| 0),
+            _ => here.take().ok_or(io::ErrorKind::InvalidInput)?.build().map(|kept| kept.bytes),
+        };
+        let helper = Helper::start(2, work).during("split off a process")?;
+        Ok(Self { sandbox, draft, how: How::Elsewhere { helper, whole } })
     }
 
     /// The part for which the sandbox stands still.
@@ -149,6 +172,7 @@ impl Sealing {
                 *found = Some(pass(inner, id, since.as_ref(), contents, Care::Final)?);
                 Ok(())
             }
+            How::Elsewhere { helper, .. } => helper.next().map(drop),
         }
     }
 
@@ -167,6 +191,7 @@ impl Sealing {
                 remove_tree(&self.draft.path().join(CONTENTS))?;
                 Ok(Kept { whole: since.is_none(), bytes: found.bytes })
             }
+            How::Elsewhere { mut helper, whole } => Ok(Kept { whole, bytes: helper.next()? }),
         }
     }
 }

@@ -106,6 +106,10 @@ impl Shelf {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner).remove(layer);
     }
 
+    pub(in super::super) fn forget_slots(&self) {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     pub(super) fn draft(&self, layer: &LayerId) -> LayerDir {
         let path = self.engine.layer(layer).path().to_owned();
         LayerDir::at(path.with_added_extension(&DRAFT[1..]))

@@ -1,11 +1,6 @@
 //! How much room a tree takes.
 
-use std::{
-    collections::HashSet,
-    ffi::CString,
-    io,
-    os::fd::{AsFd as _, OwnedFd},
-};
+use std::{collections::HashSet, ffi::CString, io, os::fd::OwnedFd};
 
 use rustix::{
     fs::{AtFlags, FileType, statat},
@@ -34,14 +29,14 @@ pub(super) fn bytes_under(top: OwnedFd) -> io::Result<u64> {
             continue;
         };
         let stat = match statat(ladder.here(), &name, AtFlags::SYMLINK_NOFOLLOW) {
-            Err(Errno::NOENT) => continue,
+            Err(Errno::NOENT | Errno::ACCESS) => continue,
             other => other?,
         };
         let is_dir = FileType::from_raw_mode(stat.st_mode).is_dir();
         if is_dir || stat.st_nlink < 2 || seen.insert(stat.st_ino) {
             blocks += stat.st_blocks.cast_unsigned();
         }
-        if is_dir && let Ok(directory) = open_directory(ladder.here().as_fd(), &name) {
+        if is_dir && let Ok(directory) = open_directory(ladder.here(), &name) {
             waiting.push(names(&directory, &mut buffer)?);
             ladder.push(directory)?;
         }

@@ -157,7 +157,7 @@ pub(super) fn walk(
     walk.show_ancestors();
     while let Some(frame) = walk.frames.last_mut() {
         match frame.names.pop() {
-            Some(name) => walk.visit(name)?,
+            Some((name, kind)) => walk.visit(name, kind)?,
             None => walk.leave()?,
         }
     }
@@ -168,7 +168,7 @@ pub(super) fn walk(
 struct Frame {
     name: CString,
     /// Yet to be visited, the next one last.
-    names: Vec<CString>,
+    names: Vec<(CString, FileType)>,
     /// Whether the index's finger is in this directory.
     in_old: bool,
     /// Taken once the directory is among the steps.
@@ -207,9 +207,9 @@ impl<'a> Walk<'a> {
         meta: Meta,
         in_old: bool,
     ) -> io::Result<()> {
-        let mut names = names(&fd, &mut self.buffer)?;
-        names.sort_unstable_by(|left, right| right.cmp(left));
-        self.ladder.push(fd)?;
+        let mut names = entries(&fd, &mut self.buffer)?;
+        names.sort_unstable_by(|(left, _), (right, _)| right.cmp(left));
+        self.ladder.push_known(fd, (self.device, mark.ino));
         self.record(self.depth(), &name, mark);
         self.frames.push(Frame { name, names, in_old, meta: Some(meta) });
         Ok(())
@@ -227,27 +227,33 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 
-    /// Looks at one entry of the current directory.
-    fn visit(&mut self, name: CString) -> io::Result<()> {
-        let stat = match statat(self.ladder.here(), &name, AtFlags::SYMLINK_NOFOLLOW) {
-            Err(Errno::NOENT) => return Ok(()),
-            other => other?,
+    /// Looks at one entry of the current directory, which said what kind it is.
+    fn visit(&mut self, name: CString, kind: FileType) -> io::Result<()> {
+        // A directory is looked at once it is open.
+        let stat = if kind.is_dir() {
+            None
+        } else {
+            match statat(self.ladder.here(), &name, AtFlags::SYMLINK_NOFOLLOW) {
+                Err(Errno::NOENT) => return Ok(()),
+                other => Some(other?),
+            }
         };
-        let kind = FileType::from_raw_mode(stat.st_mode);
+        let kind = stat.map_or(kind, |stat| FileType::from_raw_mode(stat.st_mode));
         // A socket is nothing without the process behind it; and what is mounted in the tree is
         // not part of it.
-        if kind == FileType::Socket || stat.st_dev != self.device {
+        if kind == FileType::Socket || stat.is_some_and(|stat| stat.st_dev != self.device) {
             return Ok(());
         }
         let depth = self.depth();
         let old = self.find_old(depth, &name);
-        let seen = if kind.is_dir() {
-            self.visit_directory(depth, name, old)
-        } else {
-            if old.is_some() {
-                self.old.skip_below(depth);
+        let seen = match stat {
+            Some(stat) if !kind.is_dir() => {
+                if old.is_some() {
+                    self.old.skip_below(depth);
+                }
+                self.visit_other(depth, name, &stat, old)
             }
-            self.visit_other(depth, name, &stat, old)
+            _ => self.visit_directory(depth, name, old),
         };
         match seen {
             Err(error) if self.may_pass_over(&error) => {
@@ -393,15 +399,20 @@ fn is_doubted(mark: &Mark, racy: i64, mapped: &HashSet<u64>) -> bool {
 
 /// The names in a directory, in no order.
 pub(super) fn names(dir: impl AsFd, buffer: &mut Vec<u8>) -> io::Result<Vec<CString>> {
+    Ok(entries(dir, buffer)?.into_iter().map(|(name, _)| name).collect())
+}
+
+/// The same with what kind each is, where the file system tells.
+fn entries(dir: impl AsFd, buffer: &mut Vec<u8>) -> io::Result<Vec<(CString, FileType)>> {
     buffer.clear();
-    let mut names = Vec::new();
+    let mut found = Vec::new();
     let mut entries = RawDir::new(dir, buffer.spare_capacity_mut());
     while let Some(entry) = entries.next() {
         let entry = entry?;
         let name = entry.file_name();
         if name != c"." && name != c".." {
-            names.push(name.to_owned());
+            found.push((name.to_owned(), entry.file_type()));
         }
     }
-    Ok(names)
+    Ok(found)
 }

@@ -31,7 +31,7 @@ use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     fs::FlockOperation,
     net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt},
-    process::{PidfdFlags, Signal, WaitId, WaitIdOptions},
+    process::{PidfdFlags, Resource, Signal, WaitId, WaitIdOptions, getrlimit},
 };
 use seccompiler::BpfProgram;
 
@@ -124,6 +124,9 @@ impl Supervisor {
         } else {
             mounts::enter_private_namespace(0)?;
         }
+        // A sandbox on a deep stack is started from as many open trees as it has layers.
+        let most = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX).min(1 << 20);
+        sys::limit(Resource::Nofile, most, most)?;
         let directory = File::open(engine.path())?;
         mounts::strip(&[
             engine.path(),

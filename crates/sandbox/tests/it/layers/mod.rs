@@ -2,6 +2,8 @@
 
 mod basics;
 mod disks;
+mod image;
+mod journal;
 mod live;
 mod parts;
 mod random;

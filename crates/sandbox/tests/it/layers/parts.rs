@@ -62,6 +62,26 @@ async fn a_graft_shows_parts_of_one_state_over_another_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn what_is_gone_is_not_listed_where_nothing_lies_below() {
+    let rig = Rig::new().await;
+    let sandbox = rig.sandbox().await;
+    rig.sh(&sandbox, "mkdir -p d/e; touch d/e/gone d/e/kept d/f").await;
+    let mut stack = Stack::default();
+    stack.seal(&rig, &sandbox, false).await;
+    rig.sh(&sandbox, "rm d/e/gone d/f").await;
+    stack.seal(&rig, &sandbox, false).await;
+    let flat = LayerId::generate();
+    rig.provider.flatten(&stack.0, &flat).await.unwrap();
+    for stack in [stack.0, vec![flat]] {
+        let fork = rig.provider.create(&SandboxSpec { stack, ..spec() }).await.unwrap();
+        assert_eq!(rig.sh(&fork, "ls -R d").await.out, "d:\ne\n\nd/e:\nkept");
+        rig.provider.destroy(&fork).await.unwrap();
+    }
+    rig.provider.destroy(&sandbox).await.unwrap();
+    rig.finish().await;
+}
+
+#[tokio::test]
 async fn a_state_may_have_two_hundred_layers() {
     let rig = Rig::new().await;
     let mut stack = Vec::new();

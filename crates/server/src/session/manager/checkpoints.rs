@@ -68,6 +68,15 @@ impl SessionManager {
         Ok(Page { data: rows.into_iter().map(|row| row.checkpoint).collect(), next_cursor })
     }
 
+    /// One of its checkpoints.
+    pub async fn get_checkpoint(
+        &self,
+        id: &SessionId,
+        checkpoint: &CheckpointId,
+    ) -> Result<Checkpoint> {
+        Ok(self.checkpoint_of(id, checkpoint).await?.checkpoint)
+    }
+
     /// Takes the session back to an earlier state. What it was before is kept as a checkpoint.
     /// Answers with that one.
     pub async fn rewind(

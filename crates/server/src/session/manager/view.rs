@@ -37,6 +37,7 @@ fn shown(row: SessionRow, sandbox: SandboxRow, turn: Option<TurnRow>) -> Session
         failure: row.failure,
         desired: row.desired,
         phase: sandbox.phase,
+        phase_since: Some(sandbox.updated_at),
         sandbox: sandbox.id,
         repository: settings.repository,
         base_commit: row.base_commit,

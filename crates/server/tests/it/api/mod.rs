@@ -2,6 +2,7 @@
 //! no launcher, so sessions are made, found, steered and told of, and never come up.
 
 mod access;
+mod checkpoints;
 mod contract;
 mod events;
 mod problems;
