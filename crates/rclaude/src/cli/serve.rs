@@ -10,12 +10,8 @@ use super::{Context, Done};
 use crate::{
     config,
     exit::{Exit, Failure},
-<<<<<<< HEAD
-    platform, values,
-=======
     platform,
     values::{self, Limit},
->>>>>>> cli
 };
 
 /// Be the server: API, sessions, sandboxes, model gateway
@@ -40,7 +36,6 @@ pub(crate) struct ServeArgs {
     /// Where repositories given as owner/name are
     #[arg(long, value_name = "URL", default_value = "https://github.com", value_parser = config::server_url)]
     pub(crate) forge: Url,
-<<<<<<< HEAD
     #[arg(
         long,
         help = "Where states outlive this machine's disk: an absolute path, or s3://BUCKET/PREFIX \
@@ -55,12 +50,10 @@ pub(crate) struct ServeArgs {
     /// directory given with --backup-to, and otherwise never, unless this says so
     #[arg(long, value_name = "TIME", value_parser = values::duration)]
     pub(crate) backup_every: Option<Duration>,
-=======
     #[command(flatten)]
     pub(crate) policy: PolicyOptions,
->>>>>>> cli
     /// What to log: error, warn, info, debug, or filters such as `rclaude_server=debug`
-    #[arg(long, value_name = "FILTER", default_value = "info", value_parser = filter)]
+    #[arg(long, value_name = "FILTER", default_value = "info,rustic_core=warn", value_parser = filter)]
     pub(crate) log: String,
     /// Log one JSON object a line
     #[arg(long)]
