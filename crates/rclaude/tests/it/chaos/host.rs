@@ -347,7 +347,7 @@ impl Host {
         let states = ["checkpoints", "rewind", "fork"].iter().all(|noun| of(noun).is_object());
         Ok(Abilities {
             depths: of("pause")["requestBody"].is_object(),
-            archive: self.data().join("snapshots").is_dir(),
+            archive: states,
             states,
             small_disk: self.small_disk,
             clock: self.skew.is_some(),
