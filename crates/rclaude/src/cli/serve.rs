@@ -46,6 +46,9 @@ pub(crate) struct ServeArgs {
     /// Where backups go by themselves; where states are kept if not said
     #[arg(long, value_name = "PLACE")]
     pub(crate) backup_to: Option<String>,
+    /// The largest archive that may be imported [default: 64G]
+    #[arg(long, value_name = "SIZE", value_parser = values::memory)]
+    pub(crate) import_limit: Option<u32>,
     /// How often: 5m, 1h; `never`. Every 5 minutes to another machine or disk, every hour to a
     /// directory given with --backup-to, and otherwise never, unless this says so
     #[arg(long, value_name = "TIME", value_parser = values::period)]

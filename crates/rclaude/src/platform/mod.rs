@@ -11,6 +11,7 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     process::Command,
+    time::Duration,
 };
 
 use rclaude_emulator::{Emulator, EmulatorHandle};
@@ -33,6 +34,9 @@ use crate::{cli::serve::ServeArgs, config::Settings, exit::Failure};
 /// The verb that makes this program a supervisor.
 pub(crate) const SUPERVISOR: &str = "__supervisor";
 
+/// How long a server that ends waits for what cannot be broken off.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
 /// Where a server in this data directory wrote down that it is reached.
 pub(crate) fn local_server(data_dir: &Path) -> Option<Url> {
     ServerFile::read(data_dir).map(|file| file.url)
@@ -46,7 +50,7 @@ pub(crate) fn serve(
     ready: impl FnOnce(&Ready),
 ) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
+    let served = runtime.block_on(async {
         let stop = CancellationToken::new();
         // Held for as long as the server runs.
         let emulator =
@@ -78,7 +82,10 @@ pub(crate) fn serve(
             }
             stop.cancel();
         }
-    })
+    });
+    // A layer on its way to a store that is slow or away is begun anew by the next server.
+    runtime.shutdown_timeout(LAST_WORDS);
+    served
 }
 
 fn upstream(
