@@ -7,7 +7,7 @@ use rclaude_types::Timestamp;
 use serde_json::Value;
 
 use crate::{
-    Result, Tx,
+    Conn, Result, Tx,
     db::{Json, queries},
 };
 
@@ -29,7 +29,7 @@ queries! {
     FORGET = "DELETE FROM idempotency WHERE key = $1 AND created_at < $2";
     INSERT = "INSERT INTO idempotency (key, digest, created_at) VALUES ($1, $2, $3) \
               ON CONFLICT (key) DO NOTHING";
-    GET = "SELECT digest, response FROM idempotency WHERE key = $1";
+    GET = "SELECT digest, response, created_at FROM idempotency WHERE key = $1";
     ANSWER = "UPDATE idempotency SET response = $2 WHERE key = $1";
     EXPIRE = "DELETE FROM idempotency WHERE created_at < $1";
 }
@@ -41,7 +41,15 @@ pub async fn claim(tx: &mut Tx, key: &str, digest: &[u8; 32], now: Timestamp) ->
     if added > 0 {
         return Ok(Claim::New);
     }
-    let Some(row) = tx.first(GET, [key.into()]).await? else { return Ok(Claim::New) };
+    look(tx, key, digest, now).await
+}
+
+/// What claiming a key would come to now, without claiming it.
+pub async fn look(conn: &mut Conn, key: &str, digest: &[u8; 32], now: Timestamp) -> Result<Claim> {
+    let Some(row) = conn.first(GET, [key.into()]).await? else { return Ok(Claim::New) };
+    if row.get::<Timestamp>("created_at")? < horizon(now) {
+        return Ok(Claim::New);
+    }
     if row.get::<Vec<u8>>("digest")? != digest {
         return Ok(Claim::Mismatch);
     }

@@ -70,7 +70,7 @@ pub(super) async fn each(cx: &mut Context, sessions: &[String], rung: Rung) -> D
         let bringing = bring(&client, reference, rung);
         let brought = cx.ui.wait(&format!("{} {reference}", rung.doing()), bringing).await?;
         let session = &brought.session;
-        if session.status == SessionStatus::Failed {
+        if is_stuck(session) {
             let why = session.failure.as_deref().unwrap_or("no reason was given");
             return Err(Failure::Failed(format!("{} failed: {why}", session.name)));
         }
@@ -93,12 +93,20 @@ async fn bring(client: &Client, reference: &str, rung: Rung) -> Result<Brought, 
     let at_once = rung.is_reached(session.phase);
     while session.desired == rung.desired()
         && !rung.is_reached(session.phase)
-        && session.status != SessionStatus::Failed
+        && !is_stuck(&session)
     {
         tokio::time::sleep(LOOK_AGAIN).await;
         session = client.session(session.id.as_str()).await?;
     }
     Ok(Brought { session, at_once })
+}
+
+/// It failed for good: a machine that was lost is replaced by another.
+fn is_stuck(session: &Session) -> bool {
+    let replaced = matches!(session.phase, Phase::Failed(reason) if reason.is_worth_another())
+        && session.desired == Desired::Running
+        && session.failure.is_none();
+    session.status == SessionStatus::Failed && !replaced
 }
 
 fn outcome(session: &Session, rung: Rung, at_once: bool) -> String {
@@ -123,8 +131,24 @@ fn outcome(session: &Session, rung: Rung, at_once: bool) -> String {
 
 #[cfg(test)]
 mod tests {
+    use rclaude_types::FailureReason;
+
     use super::*;
     use crate::cli::tests::session;
+
+    #[test]
+    fn a_lost_machine_is_waited_for_and_one_that_cannot_be_made_is_not() {
+        let failed = |reason| Session {
+            status: SessionStatus::Failed,
+            phase: Phase::Failed(reason),
+            ..session()
+        };
+        assert!(!is_stuck(&failed(FailureReason::Vanished)));
+        assert!(is_stuck(&failed(FailureReason::Rejected)));
+        let told =
+            Session { failure: Some("no room".to_owned()), ..failed(FailureReason::Vanished) };
+        assert!(is_stuck(&told) && !is_stuck(&session()));
+    }
 
     #[test]
     fn a_pause_on_a_host_that_cannot_freeze_is_over_one_rung_further_and_says_so() {

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rclaude_types::{Phase, Session, SessionStatus};
+use rclaude_types::{EventBody, Phase, Session, SessionStatus};
 
 use super::{command, lines, one};
 use crate::platform::{PATIENCE, Platform};
@@ -207,6 +207,12 @@ async fn a_setup_script_runs_before_the_first_prompt_and_its_failure_is_told() {
     let prompt = command("test -e tool && echo found > seen", "Looked.");
     let ran = platform.done(&["run", "--yolo", "--name", "set", "--setup", script, &prompt]).await;
     assert_eq!(ran.stdout, "Looked.\n");
+    let when = |wanted: fn(&EventBody) -> bool| {
+        platform.event("set", move |event| wanted(&event.body).then_some(event.at.as_micros()))
+    };
+    let ended = when(|body| matches!(body, EventBody::ExecEnded { .. })).await;
+    let began = when(|body| matches!(body, EventBody::TurnStarted {})).await;
+    assert!(began - ended < 5_000_000, "the prompt waited {} µs more", began - ended);
     let seen = platform.done(&["exec", "set", "--", "cat", "tool", "seen"]).await;
     assert_eq!(seen.stdout, "made\nfound\n");
 
@@ -214,7 +220,7 @@ async fn a_setup_script_runs_before_the_first_prompt_and_its_failure_is_told() {
         ["run", "--yolo", "--setup", "echo oops >&2; exit 3", &command("true", "Went on.")];
     let ran = platform.done(&failing).await;
     assert_eq!(ran.stdout, "Went on.\n");
-    assert!(ran.stderr.contains("the setup script exited 3"), "{ran:?}");
+    assert!(ran.stderr.contains("the setup script exited with code 3"), "{ran:?}");
     let missing = platform.run(&["start", "--setup", "./no-such.sh"]).await;
     assert_eq!(missing.code, Some(2), "{missing:?}");
     platform.end().await;

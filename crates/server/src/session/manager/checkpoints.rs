@@ -85,7 +85,10 @@ impl SessionManager {
         request: Rewind,
         once: Option<Idempotency>,
     ) -> Result<Checkpoint> {
+        // What is made already is neither looked for nor counted again.
+        let made = self.made_before(once.as_ref()).await?.is_some();
         let to = match (request.to, request.turns) {
+            _ if made => None,
             (Some(_), Some(_)) => {
                 let text = "give `to` or `turns`, not both";
                 return Err(Problem::new(ErrorCode::InvalidRequest, text));
@@ -105,6 +108,9 @@ impl SessionManager {
         request: Fork,
         once: Option<Idempotency>,
     ) -> Result<Vec<Session>> {
+        if let Some(first) = self.made_before(once.as_ref()).await? {
+            return self.forks(&first).await;
+        }
         if request.prompt.is_some() {
             self.ready_for_prompts()?;
         }
@@ -153,11 +159,20 @@ impl SessionManager {
             .await
             .map_err(from_store)?;
         crash::point("after fork");
-        let ids = match done {
-            Once::Done(()) => ids,
-            Once::Before(first) => first.split(' ').filter_map(|id| id.parse().ok()).collect(),
-            Once::Mismatch => return Err(once::mismatch()),
-        };
+        match done {
+            Once::Done(()) => self.woken(ids).await,
+            Once::Before(first) => self.forks(&first).await,
+            Once::Mismatch => Err(once::mismatch()),
+        }
+    }
+
+    /// The forks that a request made before, as its answer was stored.
+    async fn forks(&self, made: &str) -> Result<Vec<Session>> {
+        self.woken(made.split(' ').filter_map(|id| id.parse().ok()).collect()).await
+    }
+
+    /// New sessions, each with its actor.
+    async fn woken(&self, ids: Vec<SessionId>) -> Result<Vec<Session>> {
         let mut sessions = Vec::new();
         let mut conn = self.engine.store.read().await.map_err(from_store)?;
         for id in ids {

@@ -4,7 +4,7 @@ use rclaude_store::{StoreError, Tx, idempotency};
 use rclaude_types::{ErrorCode, Problem, Timestamp};
 use serde_json::Value;
 
-use super::Idempotency;
+use super::{Idempotency, SessionManager, problems::from_store};
 
 /// What came of a request that may have come before.
 #[derive(Debug)]
@@ -15,6 +15,25 @@ pub(super) enum Once<T> {
     Before(String),
     /// The key came with another request before.
     Mismatch,
+}
+
+impl SessionManager {
+    /// What a request made that was done before: to be answered before anything is checked that
+    /// the request itself has changed, such as whether a name is free.
+    pub(super) async fn made_before(
+        &self,
+        once: Option<&Idempotency>,
+    ) -> Result<Option<String>, Problem> {
+        let Some(once) = once else { return Ok(None) };
+        let now = self.engine.now();
+        let mut conn = self.engine.store.read().await.map_err(from_store)?;
+        let found = idempotency::look(&mut conn, &once.key, &once.digest, now).await;
+        match found.map_err(from_store)? {
+            idempotency::Claim::New => Ok(None),
+            idempotency::Claim::Same(Value::String(made)) => Ok(Some(made)),
+            idempotency::Claim::Same(_) | idempotency::Claim::Mismatch => Err(mismatch()),
+        }
+    }
 }
 
 /// Claims the request's key in the transaction that does it; `Some` if there is nothing to do.

@@ -37,6 +37,9 @@ impl SessionManager {
         once: Option<Idempotency>,
     ) -> Result<Session> {
         let engine = &self.engine;
+        if let Some(first) = self.made_before(once.as_ref()).await? {
+            return self.get_by_text(&first).await;
+        }
         if request.prompt.is_some() {
             self.ready_for_prompts()?;
         }

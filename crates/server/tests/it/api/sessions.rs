@@ -40,7 +40,15 @@ async fn a_repeated_request_answers_with_the_first_session() {
     assert_eq!((first.status.as_u16(), again.status.as_u16()), (201, 201));
     assert_eq!(first.body["id"], again.body["id"]);
     create(json!({ "model": "b" })).await.problem(422, "idempotency_mismatch");
-    assert_eq!(server.get("/v1/sessions").await.body["data"].as_array().unwrap().len(), 1);
+    // With a name, too: it is taken by the very session that is asked for.
+    let named = || {
+        let request = server.request(Method::POST, "/v1/sessions");
+        Answer::of(request.header("idempotency-key", "key-2").json(&json!({ "name": "one" })))
+    };
+    let (first, again) = (named().await, named().await);
+    assert_eq!((first.status.as_u16(), again.status.as_u16()), (201, 201), "{}", again.body);
+    assert_eq!(first.body["id"], again.body["id"]);
+    assert_eq!(server.get("/v1/sessions").await.body["data"].as_array().unwrap().len(), 2);
 }
 
 #[tokio::test]
