@@ -1,12 +1,15 @@
 # Two commands matter: `make demo` and `make test`. Both install what they need.
 
-.PHONY: demo test release bench check setup clean
+.PHONY: demo test chaos release bench check setup clean
 
 demo: ## Set up, build, and do the main job before your eyes
 	@scripts/demo.sh
 
 test: ## Set up and pass every test
 	@scripts/test.sh
+
+chaos: ## Kill everything, again and again, and prove that nothing is lost (CHAOS_MINUTES=60)
+	@scripts/chaos.sh
 
 release: ## Build the one file: target/release/rclaude
 	@scripts/setup.sh build

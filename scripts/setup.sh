@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what is missing on a bare Debian 12 (or a relative of it). Does nothing, quickly, where
-# all is there. Arguments choose what for: build, run, test, bench.
+# all is there. Arguments choose what for: build, run, test, chaos, bench.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -34,6 +34,9 @@ for purpose in "$@"; do
         need unshare util-linux
         python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
         ;;
+    chaos)
+        need faketime faketime
+        ;;
     bench)
         need bwrap bubblewrap
         need crun crun
@@ -46,7 +49,7 @@ for purpose in "$@"; do
         need zstd zstd
         ;;
     *)
-        echo "setup.sh: build, run, test or bench, not '$purpose'" >&2
+        echo "setup.sh: build, run, test, chaos or bench, not '$purpose'" >&2
         exit 2
         ;;
     esac

@@ -6,6 +6,7 @@ pub mod auth;
 mod chain;
 pub mod clock;
 pub mod config;
+mod crash;
 pub mod egress;
 pub mod gateway;
 mod host;

@@ -104,6 +104,7 @@ pub async fn run(
 
     let mut local = LocalConfig::new(dir.join("engine"), "");
     local.supervisor.clone_from(&options.supervisor);
+    local.image = options.disk_image;
     let provider =
         LocalProvider::open(local).await.map_err(|error| ServeError::Engine(chain(&error)))?;
     let secret = data.secret()?;

@@ -39,6 +39,7 @@ use super::{
     live::Handle,
     rest::Frozen,
 };
+use crate::crash;
 
 /// How long a settled actor goes without a look at its rows.
 pub(super) const INSPECTION: Duration = Duration::from_secs(15);
@@ -269,12 +270,14 @@ impl Actor {
     ) -> Result<(), TickError> {
         let (id, generation) = (self.sandbox.id.clone(), self.sandbox.generation);
         let now = self.engine.now();
+        crash::phase("before", next);
         self.sandbox = self
             .engine
             .commit(&self.session.id, async move |tx, _| {
                 sandbox::set_phase(tx, &id, generation, next, reference.as_deref(), now).await
             })
             .await?;
+        crash::phase("after", next);
         self.attempts = 0;
         self.looked = true;
         self.frozen = (next == Phase::Paused).then(Frozen::now);
@@ -304,6 +307,7 @@ impl Actor {
     /// The sandbox of a deleted session is gone: so is the session.
     async fn bury_session(&mut self) -> Result<Next, TickError> {
         let (id, now) = (self.session.id.clone(), self.engine.now());
+        crash::point("before a deleted session is forgotten");
         self.engine
             .store
             .write(async move |tx| {
@@ -311,6 +315,7 @@ impl Actor {
                 session::mark_deleted(tx, &id, now).await
             })
             .await?;
+        crash::point("after a deleted session is forgotten");
         Ok(Next::Done)
     }
 }

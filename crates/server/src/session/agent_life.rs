@@ -20,7 +20,7 @@ use super::{
     run_state::{Ending, RunState},
     turns::begin,
 };
-use crate::agent;
+use crate::{agent, crash};
 
 /// How often an agent that dies in mid-turn is started again before the turn is given up.
 const RESTARTS: u32 = 2;
@@ -73,11 +73,13 @@ impl Actor {
         if row.sandbox != self.sandbox.id {
             return self.agent_vanished(row.exec, state).await;
         }
+        crash::point("before start");
         match client.start(&row.exec, &self.process(&state)).await {
             Ok(info) if is_another(&info, &state, row.stderr_offset) => {
                 self.agent_vanished(row.exec, state).await
             }
             Ok(info) => {
+                crash::point("after start");
                 let (session, accepted) = (self.session.id.clone(), info.stdin_accepted);
                 let mouth = Mouth { session, exec: row.exec, client, accepted };
                 let run = AgentRun::follow(&self.engine, mouth, state, row.stderr_offset);
@@ -111,6 +113,7 @@ impl Actor {
         let (session, sandbox) = (self.session.id.clone(), self.sandbox.id.clone());
         let (state, now) = (state.to_json(), self.engine.now());
         self.run = None;
+        crash::point("before launch");
         self.engine
             .commit(&self.session.id, async move |tx, log| {
                 if let Some(death) = death {
@@ -132,6 +135,7 @@ impl Actor {
                 Ok(())
             })
             .await?;
+        crash::point("after launch");
         Ok(())
     }
 
@@ -216,11 +220,13 @@ impl Actor {
 
     async fn bury(&self, turn: Option<TurnId>, death: Death) -> Result<(), TickError> {
         let (session, now) = (self.session.id.clone(), self.engine.now());
+        crash::point("before bury");
         self.engine
             .commit(&self.session.id, async move |tx, log| {
                 bury(tx, log, &session, turn.as_ref(), death, now).await
             })
             .await?;
+        crash::point("after bury");
         Ok(())
     }
 

@@ -24,7 +24,7 @@ use super::{
     policy::elapsed,
     run_state::Ending,
 };
-use crate::{agent, chain::chain};
+use crate::{agent, chain::chain, crash};
 
 /// How long an agent may take to write down the last words of a turn it has already told us of.
 const WRITING: Duration = Duration::from_millis(150);
@@ -157,10 +157,12 @@ impl Actor {
         let session = self.session.id.clone();
         let ahead = self.engine.tracker.spawn(async move {
             let Some(layering) = provider.layering() else { return };
+            crash::point("before prepare seal");
             let copy = layering.prepare_seal(&reference, &layer, since.as_ref());
             if let Some(Err(error)) = cancel.run_until_cancelled(copy).await {
                 tracing::info!(session.id = %session, error = chain(&error), "not copied ahead");
             }
+            crash::point("after prepare seal");
         });
         self.sealing = Some(Sealing { id: row.checkpoint.id.clone(), ahead });
         false
@@ -263,6 +265,7 @@ impl Actor {
         let (id, now) = (row.checkpoint.id.clone(), self.engine.now());
         let Some(Sequel::Rewind { to, scope }) = row.sequel else {
             let session = self.session.id.clone();
+            crash::point("before checkpoint");
             self.engine
                 .commit(&self.session.id, async move |tx, log| {
                     let row = checkpoint::seal(tx, &id, &sealed).await?;
@@ -270,6 +273,7 @@ impl Actor {
                     clock::keeps(tx, &session, kept, now).await
                 })
                 .await?;
+            crash::point("after checkpoint");
             return Ok(Ok(()));
         };
         let back = match self.way_back(layering, &sealed, to, scope).await? {
@@ -288,6 +292,7 @@ impl Actor {
         }
         let session = self.session.id.clone();
         let next = new_sandbox(&session, self.engine.provider.kind(), back.stack.clone(), now);
+        crash::point("before rewind");
         self.engine
             .commit(&self.session.id, async move |tx, log| {
                 let row = checkpoint::seal(tx, &id, &sealed).await?;
@@ -297,6 +302,7 @@ impl Actor {
                 sandbox::insert(tx, &next).await
             })
             .await?;
+        crash::point("after rewind");
         self.drop_link();
         self.engine.sweep.notify_one();
         Ok(Ok(()))
@@ -330,7 +336,9 @@ impl Actor {
             let adapter = agent::adapter(self.session.settings.agent);
             let paths: Vec<PathBuf> = vec![adapter.conversations().into()];
             let layer = LayerId::generate();
+            crash::point("before graft");
             layering.graft(from, &paths, &layer).await?;
+            crash::point("after graft");
             Ok([vec![layer], files].concat())
         };
         let now = present.position.conversation.clone();
@@ -409,7 +417,9 @@ async fn seal(
     layer: &LayerId,
     since: Option<&LayerId>,
 ) -> ProviderResult<(Sealed, u64)> {
+    crash::point("before seal");
     let sealed = layering.seal(sandbox, layer, since).await?;
+    crash::point("after seal");
     let disk = layering.disk_bytes(sandbox).await?;
     Ok((sealed, disk))
 }

@@ -10,7 +10,7 @@ use super::{
     actor::{Actor, INSPECTION, Next, TickError},
     policy::{self, AgentWork, Business, Change, Pressure},
 };
-use crate::{chain::chain, host};
+use crate::{chain::chain, crash, host};
 
 /// How often a sandbox at rest is looked at.
 const RESTING: Duration = Duration::from_mins(1);
@@ -136,6 +136,7 @@ impl Actor {
     async fn change(&mut self, (desired, why): Change) -> Result<(), TickError> {
         let (id, read, now) = (self.session.id.clone(), self.session.desired, self.engine.now());
         tracing::info!(session.id = %id, ?desired, why, "by policy");
+        crash::point("before policy");
         self.engine
             .commit(&self.session.id, async move |tx, _| {
                 // Somebody may have woken it in this very moment.
@@ -145,6 +146,7 @@ impl Actor {
                 Ok(())
             })
             .await?;
+        crash::point("after policy");
         Ok(())
     }
 

@@ -25,6 +25,7 @@ use super::{
 use crate::{
     agent::install::CLAUDE_CODE_IN_SANDBOX,
     chain::chain,
+    crash,
     repo::{Checkout, PrepareOptions},
 };
 
@@ -59,8 +60,10 @@ impl Actor {
             return Ok(Next::Wait(self.backoff()));
         }
         let spec = self.spec(checkout);
+        crash::point("before create");
         match self.engine.provider.create(&spec).await {
             Ok(reference) => {
+                crash::point("after create");
                 // The daemon is reached while the phase is on its way to the disk.
                 let (engine, session) = (self.engine.clone(), self.session.id.clone());
                 let token = self.sandbox.token.clone();
@@ -272,6 +275,7 @@ impl Actor {
         }
         self.drop_link();
         let Some(pausing) = self.engine.provider.pausing() else { return Ok(Next::Again) };
+        crash::point("before freeze");
         let (done, reached) = match pausing.keeps() {
             Kept::Memory => (pausing.freeze(&self.reference()).await, Phase::Paused),
             // Begun on a host that could.
@@ -279,6 +283,7 @@ impl Actor {
         };
         match done {
             Ok(()) => {
+                crash::point("after freeze");
                 self.set_phase(reached, None).await?;
                 Ok(Next::Again)
             }
@@ -309,8 +314,10 @@ impl Actor {
         }
         self.drop_link();
         let Some(pausing) = self.engine.provider.pausing() else { return Ok(Next::Again) };
+        crash::point("before stop");
         match pausing.stop(&self.reference()).await {
             Ok(()) => {
+                crash::point("after stop");
                 self.lose_execs("the session was hibernated").await?;
                 self.set_phase(Phase::Hibernated, None).await?;
                 Ok(Next::Again)
@@ -340,10 +347,12 @@ impl Actor {
             }
             let (engine, handle) = (self.engine.clone(), self.handle.clone());
             self.storing = Some(self.engine.tracker.spawn(async move {
+                crash::point("before store");
                 let stored = engine.snapshots.store(&latest);
                 if let Some(Err(error)) = engine.cancel.run_until_cancelled(stored).await {
                     tracing::warn!(session.id = %handle.id, error, "cannot archive yet");
                 }
+                crash::point("after store");
                 handle.nudge();
             }));
         }
@@ -353,9 +362,11 @@ impl Actor {
     /// Removes the disk of a session that lies in the snapshot store.
     async fn clear(&mut self) -> Result<Next, TickError> {
         self.drop_link();
+        crash::point("before clear");
         if let Err(error) = self.engine.provider.destroy(&self.reference()).await {
             return self.provider_failed(error).await;
         }
+        crash::point("after clear");
         self.set_phase(Phase::Archived, None).await?;
         self.engine.sweep.notify_one();
         Ok(Next::Again)
@@ -386,8 +397,10 @@ impl Actor {
             Err(error) => return self.provider_failed(error).await,
         }
         let Some(pausing) = self.engine.provider.pausing() else { return Ok(Next::Again) };
+        crash::point("before resume");
         match pausing.resume(&self.reference()).await {
             Ok(reference) => {
+                crash::point("after resume");
                 self.sandbox.provider_ref = Some(reference.0);
                 self.connect().await
             }
@@ -409,12 +422,14 @@ impl Actor {
                 Err(error) => return self.provider_failed(error).await,
             },
         };
+        crash::point("before destroy");
         if let Some(reference) = reference
             && let Err(error) = self.engine.provider.destroy(&reference).await
         {
             tracing::warn!(session.id = %self.session.id, error = chain(&error), "cannot destroy");
             return Ok(Next::Wait(self.backoff()));
         }
+        crash::point("after destroy");
         self.lose_execs("its sandbox was removed").await?;
         self.set_phase(Phase::Destroyed, None).await?;
         Ok(Next::Again)
@@ -434,6 +449,7 @@ impl Actor {
         };
         let kind = self.engine.provider.kind();
         let next = new_sandbox(&self.session.id, kind, stack, self.engine.now());
+        crash::point("before reincarnate");
         self.engine
             .commit(&self.session.id, async move |tx, log| {
                 if lost {
@@ -452,6 +468,7 @@ impl Actor {
                 sandbox::insert(tx, &next).await
             })
             .await?;
+        crash::point("after reincarnate");
         Ok(Next::Again)
     }
 

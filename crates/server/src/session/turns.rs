@@ -20,7 +20,7 @@ use super::{
     log::{NewEvents, withdraw_asks},
     run_state::Ending,
 };
-use crate::agent;
+use crate::{agent, crash};
 
 /// How long an agent may take to heed an interrupt before it is ended.
 const INTERRUPT_PATIENCE: Duration = Duration::from_secs(10);
@@ -89,6 +89,7 @@ impl Actor {
         let prompt = adapter.prompt(&next.turn.id, &next.turn.text);
         let progress = run.stored();
         let (session, now) = (self.session.id.clone(), self.engine.now());
+        crash::point("before begin");
         self.engine
             .commit(&self.session.id, async move |tx, log| {
                 let exec = &progress.exec;
@@ -98,6 +99,7 @@ impl Actor {
                 begin(tx, log, &next, now).await
             })
             .await?;
+        crash::point("after begin");
         Ok(Next::Again)
     }
 
@@ -148,6 +150,7 @@ impl Actor {
         let (session, turn, now) = (self.session.id.clone(), turn.clone(), self.engine.now());
         let keep = self.engine.provider.layering().is_some();
         let keep = keep.then(|| self.new_checkpoint(CheckpointKind::Turn));
+        crash::point("before end");
         self.engine
             .commit(&self.session.id, async move |tx, log| {
                 if let Some(new) = keep
@@ -199,6 +202,7 @@ impl Actor {
                 Ok(())
             })
             .await?;
+        crash::point("after end");
         self.turn_ended = Some(Instant::now());
         self.mind_latecomers().await
     }

@@ -7,7 +7,7 @@ use std::{
     process::{Child, Command, ExitStatus},
     sync::{
         Mutex,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -57,6 +57,8 @@ pub(super) struct Host {
     keys: AtomicU64,
     /// How often the server was killed.
     pub(super) kills: AtomicUsize,
+    /// The server was told to die.
+    doomed: AtomicBool,
 }
 
 impl Host {
@@ -82,6 +84,7 @@ impl Host {
             small_disk: at.is_some(),
             keys: AtomicU64::new(0),
             kills: AtomicUsize::new(0),
+            doomed: AtomicBool::new(false),
         };
         host.up().await?;
         Ok(host)
@@ -146,18 +149,38 @@ impl Host {
         self.process.lock().unwrap().as_mut()?.try_wait().unwrap()
     }
 
-    /// Waits until the server ends by itself; whether it did so by `abort`.
-    pub(super) async fn aborted(&self, within: Duration) -> Option<bool> {
-        let started = Instant::now();
-        loop {
-            if let Some(status) = self.ended() {
-                return Some(status.signal() == Some(Signal::ABORT.as_raw()));
-            }
-            if started.elapsed() > within {
-                return None;
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
+    /// Starts the server again, to die at a point of its own.
+    pub(super) async fn arm(&self, point: &str) -> Outcome {
+        self.down();
+        self.tell("RCLAUDE_CRASH_AT", Some(point));
+        self.doomed.store(true, Ordering::SeqCst);
+        self.spawn();
+        match self.await_ready().await {
+            // It may die before it answers anybody.
+            Err(_) if self.ended().is_some() => Ok(()),
+            ready => ready,
         }
+    }
+
+    /// Waits until the armed server dies at its point, and starts one that does not.
+    pub(super) async fn die(&self, within: Duration) -> Outcome {
+        let started = Instant::now();
+        let status = loop {
+            match self.ended() {
+                Some(status) => break status,
+                None if started.elapsed() > within => {
+                    return wrong(format!("the server never came there\n{}", self.tail()));
+                }
+                None => tokio::time::sleep(Duration::from_millis(5)).await,
+            }
+        };
+        if status.signal() != Some(Signal::ABORT.as_raw()) {
+            return wrong(format!("the server ended otherwise: {status}\n{}", self.tail()));
+        }
+        self.tell("RCLAUDE_CRASH_AT", None);
+        self.up().await?;
+        self.doomed.store(false, Ordering::SeqCst);
+        Ok(())
     }
 
     /// Kills the server, and whatever `besides` kills, and starts another.
@@ -271,6 +294,7 @@ impl Host {
                 None => {}
             }
             if let Some(status) = self.ended()
+                && !self.doomed.load(Ordering::SeqCst)
                 && self.changing.try_lock().is_ok()
                 && self.ended().is_some()
             {
@@ -323,7 +347,7 @@ impl Host {
         let states = ["checkpoints", "rewind", "fork"].iter().all(|noun| of(noun).is_object());
         Ok(Abilities {
             depths: of("pause")["requestBody"].is_object(),
-            archive: self.data().join("snapshots").is_dir(),
+            archive: states,
             states,
             small_disk: self.small_disk,
             clock: self.skew.is_some(),

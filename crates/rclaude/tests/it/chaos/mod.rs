@@ -20,6 +20,7 @@ mod followers;
 mod host;
 mod model;
 mod plan;
+mod points;
 mod random;
 mod run;
 mod shrink;

@@ -321,11 +321,13 @@ impl Accident {
             Fault::HideSnapshots(long) => {
                 let store = host.data().join("snapshots");
                 let hidden = store.with_extension("hidden");
-                fs::rename(&store, &hidden).unwrap();
-                tokio::time::sleep(ms(long)).await;
-                // What was written meanwhile to a place that was not there is no snapshot store.
-                let _ = fs::remove_dir_all(&store);
-                fs::rename(&hidden, &store).unwrap();
+                // It is made when it is first needed.
+                if fs::rename(&store, &hidden).is_ok() {
+                    tokio::time::sleep(ms(long)).await;
+                    // What was written meanwhile, to a place that was not there, is no store.
+                    let _ = fs::remove_dir_all(&store);
+                    fs::rename(&hidden, &store).unwrap();
+                }
             }
             Fault::SetClock(minutes) => {
                 if let Some(skew) = &host.skew {

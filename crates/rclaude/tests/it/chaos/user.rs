@@ -21,6 +21,7 @@ use super::{
     host::{Host, LOOK, Outcome, Wrong, patience, wrong},
     model::{Change, Known, Seen, State, Story},
     plan::{Abilities, Op},
+    points::is_kept,
 };
 use crate::platform::script;
 
@@ -177,6 +178,40 @@ impl Desk {
         Ok(session)
     }
 
+    /// Waits until nothing goes on in a session by itself: its last turn's state is kept.
+    pub(super) async fn settled(&self, mine: &mut Mine) -> Outcome {
+        let started = Instant::now();
+        loop {
+            self.read_log(mine).await?;
+            if is_kept(mine) {
+                return Ok(());
+            }
+            if started.elapsed() > patience() {
+                let how = self.condition(mine).await?;
+                return wrong(format!("the state after a turn is never kept: {how}"));
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// How a session is and how it came to that, for a person to read.
+    async fn condition(&self, mine: &mut Mine) -> Outcome<String> {
+        let session = self.get(mine).await?;
+        self.read_log(mine).await?;
+        let last = mine.log[mine.log.len().saturating_sub(16)..].iter();
+        let last: String =
+            last.map(|event| format!("{} {} {:?}\n", event.seq, event.at, event.body)).collect();
+        Ok(format!(
+            "{} is {:?}, wanted {:?} ({:?}), in {:?}\nlog:\n{last}server:\n{}",
+            session.id,
+            session.status,
+            session.desired,
+            session.desired_reason,
+            session.phase,
+            self.host.tail()
+        ))
+    }
+
     async fn end_of_log(&self, mine: &mut Mine) -> Outcome<Seq> {
         Ok(self.get(mine).await?.last_seq)
     }
@@ -195,7 +230,7 @@ impl Desk {
     }
 
     /// Runs a command to its end.
-    async fn run(&self, mine: &Mine, command: &str) -> Outcome<Ran> {
+    async fn run(&self, mine: &mut Mine, command: &str) -> Outcome<Ran> {
         let exec = self.begin(mine, command).await?;
         let started = Instant::now();
         let ended = loop {
@@ -204,11 +239,8 @@ impl Desk {
                 break seen;
             }
             if started.elapsed() > patience() {
-                return wrong(format!(
-                    "`{command}` ({exec}) never ends in {}\n{}",
-                    mine.id,
-                    self.host.tail()
-                ));
+                let how = self.condition(mine).await?;
+                return wrong(format!("`{command}` ({exec}) never ends: {how}"));
             }
             tokio::time::sleep(LOOK).await;
         };
@@ -352,13 +384,8 @@ impl Desk {
                 // A session that was set aside with a turn under way stays so.
                 self.host.ok("POST", &mine.at("/resume"), None, None).await?;
                 if started.elapsed() > patience() {
-                    let session = self.get(mine).await?;
-                    return wrong(format!(
-                        "{} of {} never ends: {turn:?}\n{session:?}\n{}",
-                        turn.id,
-                        mine.id,
-                        self.host.tail()
-                    ));
+                    let how = self.condition(mine).await?;
+                    return wrong(format!("{} of {} never ends: {how}", turn.id, mine.id));
                 }
                 tokio::time::sleep(LOOK).await;
             };
@@ -461,7 +488,8 @@ impl Desk {
                 return Ok(());
             }
             if started.elapsed() > patience() {
-                return wrong(format!("it stays as it is: {session:?}\n{}", self.host.tail()));
+                let how = self.condition(mine).await?;
+                return wrong(format!("it stays as it is: {how}"));
             }
             tokio::time::sleep(LOOK).await;
         }
@@ -772,6 +800,11 @@ impl Mine {
     /// Prompts that are not over.
     fn open(&self) -> Vec<u32> {
         self.prompts.iter().filter(|prompt| !prompt.over).map(|prompt| prompt.number).collect()
+    }
+
+    /// Whether an agent was ever at work in it.
+    pub(super) fn has_prompts(&self) -> bool {
+        !self.prompts.is_empty()
     }
 
     /// Whether a turn is under way, as far as we know.

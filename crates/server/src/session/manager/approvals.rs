@@ -6,7 +6,7 @@ use rclaude_types::{
 };
 
 use super::{Result, SessionManager, problems::from_store};
-use crate::agent;
+use crate::{agent, crash};
 
 impl SessionManager {
     /// What the agent waits for.
@@ -33,6 +33,7 @@ impl SessionManager {
         check(&row.approval, &decision)?;
         let (session, asked, now) = (id.clone(), approval.clone(), self.engine.now());
         let wanted = decision.clone();
+        crash::point("before answer");
         let resolved = self
             .engine
             .commit(id, async move |tx, log| {
@@ -57,6 +58,7 @@ impl SessionManager {
                 Ok(row.approval)
             })
             .await;
+        crash::point("after answer");
         match resolved {
             Ok(approval) => {
                 self.handle(id).await?.nudge();

@@ -23,7 +23,7 @@ use super::{
     sessions::new_sandbox,
     view::view,
 };
-use crate::session::log::NewEvents;
+use crate::{crash, session::log::NewEvents};
 
 /// How long a checkpoint may take; one of a large workspace's first states has much to copy.
 const SEALING: Duration = Duration::from_mins(10);
@@ -127,6 +127,7 @@ impl SessionManager {
         let ids: Vec<_> = names.iter().map(|_| SessionId::generate()).collect();
         let made = ids.clone();
         // One transaction: all of them, or none.
+        crash::point("before fork");
         let done = self
             .engine
             .commit(id, async move |tx, log| {
@@ -151,6 +152,7 @@ impl SessionManager {
             })
             .await
             .map_err(from_store)?;
+        crash::point("after fork");
         let ids = match done {
             Once::Done(()) => ids,
             Once::Before(first) => first.split(' ').filter_map(|id| id.parse().ok()).collect(),
@@ -243,6 +245,7 @@ impl SessionManager {
             at: now,
         };
         let wanted = new.id.clone();
+        crash::point("before want");
         let asked = self
             .engine
             .commit_aside(id, async move |tx, _| {
@@ -258,6 +261,7 @@ impl SessionManager {
             })
             .await
             .map_err(from_store)?;
+        crash::point("after want");
         let wanted = match asked {
             Once::Done(()) => wanted,
             Once::Before(first) => first

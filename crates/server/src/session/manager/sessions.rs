@@ -20,7 +20,7 @@ use super::{
     view::view,
 };
 use crate::{
-    agent,
+    agent, crash,
     repo::{Checkout, PrepareOptions},
     session::{live::Handle, names, policy},
 };
@@ -61,6 +61,7 @@ impl SessionManager {
         // Followers may come before the answer to this request is written.
         let new =
             New { id: id.clone(), name, request, checkout, now, provider: engine.provider.kind() };
+        crash::point("before session");
         let made = engine
             .commit(&id, async move |tx, log| {
                 if let Some(before) = once::claim(tx, once.as_ref(), now).await? {
@@ -73,6 +74,7 @@ impl SessionManager {
             })
             .await
             .map_err(from_store)?;
+        crash::point("after session");
         let id = match made {
             Once::Done(()) => id,
             Once::Before(first) => return self.get_by_text(&first).await,
@@ -203,6 +205,7 @@ impl SessionManager {
     pub(super) async fn want(&self, id: &SessionId, desired: Desired) -> Result<Arc<Handle>> {
         let (session, now) = (id.clone(), self.engine.now());
         let provider = self.engine.provider.kind();
+        crash::point("before wish");
         let spent = self
             .engine
             .commit(id, async move |tx, _| {
@@ -219,6 +222,7 @@ impl SessionManager {
             })
             .await
             .map_err(from_store)?;
+        crash::point("after wish");
         if let Some(word) = spent {
             return Err(exhausted(word));
         }

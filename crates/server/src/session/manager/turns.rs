@@ -11,7 +11,7 @@ use super::{
     once::{self, Once},
     problems::from_store,
 };
-use crate::agent;
+use crate::{agent, crash};
 
 impl SessionManager {
     /// Queues a prompt, or steers the turn under way. Wakes a session that is paused.
@@ -24,6 +24,7 @@ impl SessionManager {
         self.ready_for_prompts()?;
         self.refuse_spent(id).await?;
         let (session, now) = (id.clone(), self.engine.now());
+        crash::point("before prompt");
         let made = self
             .engine
             .commit(id, async move |tx, log| {
@@ -58,6 +59,7 @@ impl SessionManager {
             })
             .await
             .map_err(from_store)?;
+        crash::point("after prompt");
         let turn = match made {
             Once::Done(turn) => turn,
             Once::Before(first) => first

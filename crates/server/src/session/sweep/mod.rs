@@ -12,7 +12,7 @@ use rclaude_types::{Phase, Timestamp};
 
 pub(crate) use self::layers::idle as idle_layers;
 use super::engine::Engine;
-use crate::{chain::chain, repo::Checkout};
+use crate::{chain::chain, crash, repo::Checkout};
 
 /// How often.
 const PERIOD: Duration = Duration::from_mins(10);
@@ -82,7 +82,9 @@ async fn destroy(engine: &Engine, mut row: sandbox::SandboxRow) -> Result<(), St
             let found = engine.provider.find(&row.id).await.map_err(|error| chain(&error))?;
             let stored = row.provider_ref.clone().map(SandboxRef);
             if let Some(reference) = found.or(stored) {
+                crash::point("before sweep");
                 engine.provider.destroy(&reference).await.map_err(|error| chain(&error))?;
+                crash::point("after sweep");
             }
         }
         if row.phase == next {
