@@ -53,6 +53,11 @@ pub(crate) struct ServeArgs {
     /// directory given with --backup-to, and otherwise never, unless this says so
     #[arg(long, value_name = "TIME", value_parser = values::period)]
     pub(crate) backup_every: Option<Duration>,
+    /// Give sandboxes a file system of their own (btrfs in a sparse file of at most this size),
+    /// where the data directory's makes no snapshots: checkpoints then take milliseconds at any
+    /// size. Needs root and btrfs-progs; kept once made
+    #[arg(long, value_name = "SIZE", value_parser = values::memory)]
+    pub(crate) disk_image: Option<u32>,
     #[command(flatten)]
     pub(crate) policy: PolicyOptions,
     /// What to log: error, warn, info, debug, or filters such as `rclaude_server=debug`

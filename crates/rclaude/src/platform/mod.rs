@@ -63,6 +63,7 @@ pub(crate) fn serve(
             forge: args.forge.to_string(),
             policy: policy::of(&args.policy, settings),
             snapshots: snapshots::options(args, settings)?,
+            disk_image: args.disk_image.map(|mib| u64::from(mib) << 20),
         };
         let server = rclaude_server::run(options, stop.clone(), ready);
         let mut server = std::pin::pin!(server);

@@ -57,6 +57,26 @@ async fn a_server_killed_while_it_archives_and_wakes_loses_nothing() {
     platform.end().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fork_outlives_the_archiving_and_the_end_of_what_it_was_forked_from() {
+    let platform = Platform::start().await;
+    let id = worked(&platform, json!({}), "echo shared > b.txt").await;
+    let forks = platform.ok("POST", &format!("/v1/sessions/{id}/fork"), Some(json!({}))).await;
+    let fork = forks["data"][0]["id"].as_str().unwrap().to_owned();
+    archive(&platform, &id).await;
+    assert_eq!(exec(&platform, &fork, "cat b.txt; echo mine > c.txt").await, "shared\n");
+    archive(&platform, &fork).await;
+    platform.run(&["prune"]).await;
+    assert_eq!(exec(&platform, &fork, "cat b.txt c.txt").await, "shared\nmine\n");
+    archive(&platform, &fork).await;
+    assert_eq!(platform.call("DELETE", &format!("/v1/sessions/{id}"), None).await.0, 204);
+    let pruned = platform.run(&["prune", "--older-than", "1s"]).await;
+    assert_eq!(pruned.code, Some(0), "{}", pruned.stderr);
+    goes_on(&platform, &fork).await;
+    assert_eq!(exec(&platform, &fork, "cat b.txt c.txt").await, "shared\nmine\n");
+    platform.end().await;
+}
+
 /// The key that an export printed.
 fn printed(key: &str) -> String {
     key.trim().strip_prefix("key: ").unwrap().to_owned()

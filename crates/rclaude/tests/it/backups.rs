@@ -151,9 +151,8 @@ async fn every_session_of_a_lost_machine_comes_back_with_its_files_conversation_
     let in_repo = json!({ "repository": { "url": repo } });
     let running = worked(&lost, in_repo.clone(), "echo running > b.txt").await;
     let hibernated = worked(&lost, in_repo.clone(), "echo hibernated > b.txt; rm a.txt").await;
-    let frozen = worked(&lost, json!({}), "echo frozen > /workspace/b.txt; mkfifo p").await;
+    let frozen = worked(&lost, json!({}), "echo frozen > /workspace/b.txt; ln -s b.txt /workspace/l; touch -d @7 /workspace/l b.txt").await;
     let archived = worked(&lost, json!({}), "echo archived > ~/b.txt").await;
-    assert_eq!(exec(&lost, &frozen, "stat -c %F /workspace/p").await, "fifo\n");
     // Nothing has been kept of it yet.
     let fresh = lost.session(in_repo).await;
     for (id, depth) in [(&hibernated, "hibernate"), (&frozen, "freeze"), (&archived, "archive")] {
@@ -191,7 +190,7 @@ async fn every_session_of_a_lost_machine_comes_back_with_its_files_conversation_
         "a\nrunning\n?? b.txt\n"
     );
     assert_eq!(exec(&found, &hibernated, "cat b.txt; ls").await, "hibernated\nb.txt\n");
-    assert_eq!(exec(&found, &frozen, "cat b.txt; stat -c %F p").await, "frozen\nfifo\n");
+    assert_eq!(exec(&found, &frozen, "cat l; stat -c %Y b.txt").await, "frozen\n7\n");
     assert_eq!(exec(&found, &archived, "cat ~/b.txt").await, "archived\n");
     assert_eq!(exec(&found, &fresh, "cat a.txt; git log --oneline | wc -l").await, "a\n1\n");
     for id in [&running, &hibernated, &frozen, &archived] {
