@@ -7,7 +7,7 @@ use rclaude_sandbox::{
     local::{LocalConfig, LocalProvider},
     provider::SandboxProvider,
 };
-use rclaude_store::{Store, StoreError};
+use rclaude_store::{Store, StoreError, checkpoint, sandbox};
 use tokio::{net::TcpListener, sync::Notify};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use url::Url;
@@ -82,6 +82,18 @@ fn metrics_recorder() -> PrometheusHandle {
     handle
 }
 
+/// What was made last sorts last, also when the host's clock was set back since.
+async fn continue_ids(store: &Store) -> Result<(), StoreError> {
+    let mut conn = store.read().await?;
+    if let Some(id) = sandbox::last_id(&mut conn).await? {
+        rclaude_types::continue_after(id.as_str());
+    }
+    if let Some(id) = checkpoint::last_id(&mut conn).await? {
+        rclaude_types::continue_after(id.as_str());
+    }
+    Ok(())
+}
+
 /// Runs a server until `stop` is cancelled; `ready` is told once it answers. Sandboxes and agents
 /// go on without it, and the next server on the same data directory takes them up again.
 pub async fn run(
@@ -97,6 +109,7 @@ pub async fn run(
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
     let tracker = TaskTracker::new();
     let store = Store::open(&dir.join("rclaude.db")).await?;
+    continue_ids(&store).await?;
     let listener = TcpListener::bind(options.listen)
         .await
         .map_err(|source| ServeError::Listen { address: options.listen, source })?;

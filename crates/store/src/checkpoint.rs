@@ -165,6 +165,7 @@ queries! {
     FAIL = "UPDATE checkpoint SET state = 'failed', failure = $2, sequel = NULL \
             WHERE id = $1 AND state = 'wanted'";
     GET = concat!("SELECT ", columns!(), " FROM checkpoint WHERE id = $1");
+    LAST_ID = "SELECT max(id) AS id FROM checkpoint";
     WANTED = concat!("SELECT ", columns!(), " FROM checkpoint WHERE session = $1 \
               AND state = 'wanted' ORDER BY id LIMIT 1");
     LATEST = concat!("SELECT ", columns!(), " FROM checkpoint WHERE session = $1 \
@@ -270,6 +271,11 @@ fn number(value: u64) -> crate::db::Value {
 /// Notes that a wanted checkpoint cannot be made.
 pub async fn fail(tx: &mut Tx, id: &CheckpointId, why: &str) -> Result<()> {
     tx.run(FAIL, [id.into(), why.into()]).await.map(drop)
+}
+
+/// The id that sorts last of all.
+pub async fn last_id(conn: &mut Conn) -> Result<Option<CheckpointId>> {
+    conn.first(LAST_ID, []).await?.map_or(Ok(None), |row| row.get("id"))
 }
 
 /// A checkpoint by its id.

@@ -88,6 +88,7 @@ queries! {
     INSERT = "INSERT INTO sandbox (id, session, provider, phase, generation, token, stack, \
               created_at, updated_at) VALUES ($1, $2, $3, 'pending', 1, $4, $5, $6, $6)";
     GET = concat!("SELECT ", columns!(), " FROM sandbox WHERE id = $1");
+    LAST_ID = "SELECT max(id) AS id FROM sandbox";
     CURRENT = concat!("SELECT ", columns!(), " FROM sandbox WHERE session = $1 \
                ORDER BY id DESC LIMIT 1");
     OF_SESSION = concat!("SELECT ", columns!(), " FROM sandbox WHERE session = $1 ORDER BY id DESC");
@@ -132,6 +133,11 @@ pub async fn insert(tx: &mut Tx, new: &NewSandbox) -> Result<SandboxRow> {
     tx.run(INSERT, values).await?;
     clock::replaced(tx, &new.session, new.at).await?;
     get(tx, &new.id).await
+}
+
+/// The id that sorts last of all.
+pub async fn last_id(conn: &mut Conn) -> Result<Option<SandboxId>> {
+    conn.first(LAST_ID, []).await?.map_or(Ok(None), |row| row.get("id"))
 }
 
 /// A sandbox by its id.

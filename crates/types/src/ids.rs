@@ -1,9 +1,14 @@
 //! Typed identifiers: a prefix that says what is named, then a UUIDv7, so that ids sort by the
 //! time they were made and cannot be passed where another noun is meant.
 
-use std::{fmt, str::FromStr};
+use std::{
+    fmt,
+    str::FromStr,
+    sync::{Mutex, PoisonError},
+};
 
 use serde::{Deserialize, Serialize};
+use uuid::{ContextV7, Timestamp, Uuid};
 
 /// A string that is not an id of the wanted kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +25,25 @@ impl fmt::Display for IdError {
 
 impl std::error::Error for IdError {}
 
+/// Remembers the latest id's time: one made after the clock was set back has that time still.
+static LATEST: Mutex<ContextV7> = Mutex::new(ContextV7::new());
+
+fn next() -> Uuid {
+    let context = LATEST.lock().unwrap_or_else(PoisonError::into_inner);
+    Uuid::new_v7(Timestamp::now(&*context))
+}
+
+/// Has every id that this process makes from here on sort after `id`. Ids made before it started
+/// may be ahead of the host's clock, if that was set back since.
+pub fn continue_after(id: &str) {
+    let digits = id.rsplit('_').next().unwrap_or(id);
+    let made = Uuid::try_parse(digits).ok().and_then(|id| id.get_timestamp());
+    let Some((seconds, nanos)) = made.map(|made| made.to_unix()) else { return };
+    let after = std::time::Duration::new(seconds, nanos) + std::time::Duration::from_millis(1);
+    let context = LATEST.lock().unwrap_or_else(PoisonError::into_inner);
+    let _ = Timestamp::from_unix(&*context, after.as_secs(), after.subsec_nanos());
+}
+
 macro_rules! ids {
     ($($(#[$doc:meta])* $name:ident = $prefix:literal, $pattern:literal;)*) => {$(
         $(#[$doc])*
@@ -35,7 +59,7 @@ macro_rules! ids {
 
             /// A new id, later than all made before it.
             pub fn generate() -> Self {
-                Self(format!(concat!($prefix, "_{}"), uuid::Uuid::now_v7().simple()))
+                Self(format!(concat!($prefix, "_{}"), next().simple()))
             }
 
             /// The id as text.
@@ -105,12 +129,26 @@ ids! {
 
 #[cfg(test)]
 mod tests {
+    use uuid::NoContext;
+
     use super::*;
 
     #[test]
     fn an_id_reads_back_what_it_wrote() {
         let id = SessionId::generate();
         assert_eq!(id.to_string().parse(), Ok(id));
+    }
+
+    #[test]
+    fn ids_sort_after_those_of_a_time_when_the_clock_was_ahead() {
+        let hour = std::time::Duration::from_hours(1);
+        let ahead = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap() + hour;
+        let ahead = uuid::Timestamp::from_unix(NoContext, ahead.as_secs(), 0);
+        let before: SandboxId = format!("sbx_{}", Uuid::new_v7(ahead).simple()).parse().unwrap();
+        continue_after(before.as_str());
+        assert!(SandboxId::generate() > before);
+        continue_after("sbx_of nothing we know");
+        assert!(SandboxId::generate() > before);
     }
 
     #[test]

@@ -39,7 +39,7 @@ pub use exec::{CreateExec, Exec, ExecFrame, ExecInput, ExecState, Signal, Signal
 pub use file::{FileEntry, FileKind, FileList};
 pub use ids::{
     ApprovalId, CheckpointId, ExecId, IdError, KeyId, LayerId, RepositoryId, SandboxId, SessionId,
-    TurnId, UsageId,
+    TurnId, UsageId, continue_after,
 };
 pub use key::{ApiKey, CreateKey, CreatedKey};
 pub use lifecycle::{Desired, FailureReason, Generation, Phase, SessionStatus, TurnState};

@@ -8,9 +8,12 @@ use std::{
 };
 
 use rclaude_types::SandboxId;
-use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags,
+use rustix::{
+    io::retry_on_intr,
+    net::{
+        RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+        SendAncillaryMessage, SendFlags,
+    },
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -115,7 +118,10 @@ pub(super) fn send<T: Serialize>(
     if !descriptors.is_empty() && !control.push(SendAncillaryMessage::ScmRights(descriptors)) {
         return Err(io::Error::other("too many descriptors for one message"));
     }
-    rustix::net::sendmsg(socket, &[IoSlice::new(&bytes)], &mut control, SendFlags::NOSIGNAL)?;
+    let socket = socket.as_fd();
+    retry_on_intr(|| {
+        rustix::net::sendmsg(socket, &[IoSlice::new(&bytes)], &mut control, SendFlags::NOSIGNAL)
+    })?;
     Ok(())
 }
 
@@ -124,12 +130,12 @@ pub(super) fn receive<T: DeserializeOwned>(socket: impl AsFd) -> io::Result<(T, 
     let mut bytes = vec![0; LARGEST];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
-    let length = rustix::net::recvmsg(
-        socket,
-        &mut [IoSliceMut::new(&mut bytes)],
-        &mut control,
-        RecvFlags::CMSG_CLOEXEC,
-    )?
+    let socket = socket.as_fd();
+    // A process that is stopped and goes on (a laptop's lid, a debugger) is interrupted here.
+    let length = retry_on_intr(|| {
+        let mut pieces = [IoSliceMut::new(&mut bytes)];
+        rustix::net::recvmsg(socket, &mut pieces, &mut control, RecvFlags::CMSG_CLOEXEC)
+    })?
     .bytes;
     let mut descriptors = Vec::new();
     for message in control.drain() {

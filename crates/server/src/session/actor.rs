@@ -69,6 +69,8 @@ pub(super) struct Actor {
     pub(super) turn_ended: Option<Instant>,
     /// What is copied ahead for it.
     pub(super) sealing: Option<Sealing>,
+    /// Checkpoints that could not be made lately.
+    pub(super) given_up: Brake,
     /// Brings a checkpoint into the snapshot store.
     pub(super) storing: Option<JoinHandle<()>>,
     /// Whether a sandbox at rest was looked at.
@@ -144,6 +146,7 @@ impl Actor {
             keeping: false,
             turn_ended: None,
             sealing: None,
+            given_up: Brake::default(),
             storing: None,
             looked: false,
             kept_at: Instant::now(),

@@ -101,7 +101,7 @@ impl Actor {
         let provider = self.engine.provider.clone();
         let Some(layering) = provider.layering() else {
             let why = "this provider cannot keep states of a sandbox";
-            return self.give_up(&row.checkpoint.id, why).await;
+            return self.give_up(&row, why).await;
         };
         if self.sandbox.phase == Phase::Archived {
             return self.without_files(layering, row).await;
@@ -127,7 +127,7 @@ impl Actor {
                 tracing::warn!(session.id = %self.session.id, why, "will try the checkpoint again");
                 Ok(Next::Wait(self.backoff()))
             }
-            Err(why) => self.give_up(&row.checkpoint.id, &why).await,
+            Err(why) => self.give_up(&row, &why).await,
         }
     }
 
@@ -236,9 +236,9 @@ impl Actor {
         let latest = checkpoint::latest(&mut conn, &self.session.id).await?;
         drop(conn);
         let Some(latest) = latest else {
-            return self.give_up(&row.checkpoint.id, "the session has no state left").await;
+            return self.give_up(&row, "the session has no state left").await;
         };
-        let id = row.checkpoint.id.clone();
+        let wanted = row.clone();
         let sealed = SealedCheckpoint {
             seq: self.session.last_seq,
             turn: latest.checkpoint.turn,
@@ -251,7 +251,7 @@ impl Actor {
         };
         match self.finish(layering, Made { row, sealed, kept: 0 }).await? {
             Ok(()) => Ok(Next::Again),
-            Err(why) => self.give_up(&id, &why).await,
+            Err(why) => self.give_up(&wanted, &why).await,
         }
     }
 
@@ -358,10 +358,18 @@ impl Actor {
 
     /// A wanted checkpoint cannot be made: says why. One that nobody asked for is missed quietly
     /// but not silently.
-    async fn give_up(&mut self, id: &CheckpointId, why: &str) -> Result<Next, TickError> {
+    async fn give_up(&mut self, row: &CheckpointRow, why: &str) -> Result<Next, TickError> {
         tracing::warn!(session.id = %self.session.id, why, "no checkpoint");
-        let (id, why) = (id.clone(), why.to_owned());
+        let (id, why) = (row.checkpoint.id.clone(), why.to_owned());
         self.sealing = None;
+        self.given_up.failed(Instant::now());
+        // Half a layer is room that the next attempt, under another name, may be in want of.
+        let provider = self.engine.provider.clone();
+        if let Some(layering) = provider.layering()
+            && let Err(error) = layering.remove_layer(&row.layer).await
+        {
+            tracing::info!(session.id = %self.session.id, error = chain(&error), "left to the sweep");
+        }
         self.engine
             .commit(&self.session.id, async move |tx, log| {
                 checkpoint::fail(tx, &id, &why).await?;

@@ -333,6 +333,13 @@ impl Actor {
         let latest = checkpoint::latest(&mut conn, &self.session.id).await?;
         drop(conn);
         let Some(latest) = latest.filter(|row| row.is_of(&self.sandbox)) else {
+            if let Some(left) = self.given_up.wait(Instant::now()) {
+                // What others asked for meanwhile is made.
+                return Ok(match self.mind_checkpoints().await? {
+                    Next::Wait(wait) => Next::Wait(wait.min(left)),
+                    next => next,
+                });
+            }
             self.want_checkpoint(CheckpointKind::Archive).await?;
             return self.mind_checkpoints().await;
         };

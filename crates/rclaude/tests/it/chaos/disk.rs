@@ -10,7 +10,7 @@ use rustix::mount::{
 };
 
 /// Room for a few sandboxes, and soon filled.
-const OPTIONS: &std::ffi::CStr = c"size=160m,mode=755";
+const OPTIONS: &std::ffi::CStr = c"size=256m,mode=755";
 
 /// Does `work` on a thread of its own with such a disk, or without one where this process may not
 /// mount.

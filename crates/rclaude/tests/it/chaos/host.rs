@@ -75,7 +75,7 @@ impl Host {
             home,
             data,
             emulator,
-            http: reqwest::Client::builder().timeout(Duration::from_secs(30)).build().unwrap(),
+            http: reqwest::Client::builder().timeout(Duration::from_secs(15)).build().unwrap(),
             process: Mutex::default(),
             access: Mutex::default(),
             changing: tokio::sync::Mutex::default(),

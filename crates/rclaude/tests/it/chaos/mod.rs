@@ -69,14 +69,18 @@ fn play(seed: u64, steps: usize, only: Option<&[usize]>, limit: Duration) -> Res
     let (done, tally) = carry_out(seed, &chosen(&places));
     let Err(Wrong(why)) = done else { return Ok(tally) };
     eprintln!("seed {seed} fails, and is made short: {why}");
-    host::PATIENCE.store(25, Ordering::Relaxed);
+    host::PATIENCE.store(60, Ordering::Relaxed);
     let mut last = why.clone();
+    let class = class(&why);
     let kept = shrink::shrink(places.len(), limit, |kept| {
         let kept: Vec<_> = kept.iter().map(|place| places[*place]).collect();
         let (done, _) = carry_out(seed, &chosen(&kept));
         done.is_err_and(|Wrong(why)| {
-            last = why;
-            true
+            let same = self::class(&why) == class;
+            if same {
+                last = why;
+            }
+            same
         })
     });
     let kept: Vec<_> = kept.into_iter().map(|place| places[place]).collect();
@@ -90,6 +94,13 @@ fn play(seed: u64, steps: usize, only: Option<&[usize]>, limit: Duration) -> Res
          a_run_that_nobody_has_seen\n",
         numbers.join(",")
     ))
+}
+
+/// The first words of a failure without what differs from run to run: names and numbers.
+fn class(why: &str) -> String {
+    let words = why.split([' ', '/', '\n']);
+    let words = words.filter(|word| word.chars().all(|c| c.is_ascii_alphabetic()));
+    words.take(8).collect::<Vec<_>>().join(" ")
 }
 
 fn setting<T: std::str::FromStr>(name: &str) -> Option<T> {
