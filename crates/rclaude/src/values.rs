@@ -105,13 +105,22 @@ impl Limit {
 pub(crate) fn limit(text: &str) -> Result<Limit, String> {
     match text {
         "default" => Ok(Limit::Default),
-        "0" | "never" => Ok(Limit::Never),
+        "0" | "0s" | "never" => Ok(Limit::Never),
         _ => {
             let seconds = duration(text)
                 .map_err(|_| format!("`{text}` is not a time; say 30s, 5m, 2h, 3d or never"))?
                 .as_secs();
             u32::try_from(seconds).map(Limit::Seconds).map_err(|_| "that is too long".to_owned())
         }
+    }
+}
+
+/// How often something is done; zero for never.
+pub(crate) fn period(text: &str) -> Result<Duration, String> {
+    match limit(text)? {
+        Limit::Default => Err("a time, or never".to_owned()),
+        Limit::Never => Ok(Duration::ZERO),
+        Limit::Seconds(seconds) => Ok(Duration::from_secs(seconds.into())),
     }
 }
 
@@ -210,6 +219,8 @@ mod tests {
         for wrong in ["", "soon", "-1", "200y", "99999999d"] {
             assert!(limit(wrong).is_err() && hours(wrong).is_err(), "{wrong}");
         }
+        let periods = ["0s", "never", "1h"].map(|text| period(text).unwrap().as_secs());
+        assert_eq!(periods, [0, 0, 3_600]);
         assert_eq!([never.rule(), never.allowance()], [Some(0), None]);
     }
 

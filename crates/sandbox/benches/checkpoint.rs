@@ -4,7 +4,7 @@
 //! `restic`); then 1, 10 and 100 sandboxes started on it.
 //!
 //! `cargo bench -p rclaude-sandbox --bench checkpoint [-- --files 30000 --megabytes 1000 --on
-//! ext4,xfs,btrfs]`, as root. Disks of other kinds are made in images, in a mount namespace of this
+//! ext4,xfs,btrfs --peers no]`, as root. Disks of other kinds are made in images, in a mount namespace of this
 //! program's own. `ext4` stands for whatever the directory for temporary files lies on.
 #![expect(clippy::print_stdout, reason = "a table for a reader")]
 
@@ -33,6 +33,8 @@ struct Plan {
     files: usize,
     bytes: u64,
     on: Vec<String>,
+    /// Whether the others are measured, too, which takes far longer.
+    peers: bool,
 }
 
 impl Plan {
@@ -41,6 +43,7 @@ impl Plan {
             files: 30_000,
             bytes: 1_000_000_000,
             on: ["ext4", "xfs", "btrfs"].map(str::to_owned).into(),
+            peers: true,
         };
         let words: Vec<_> = std::env::args().collect();
         for pair in words.windows(2) {
@@ -50,6 +53,7 @@ impl Plan {
                     plan.bytes = pair[1].parse::<u64>().expect("a number") * 1_000_000;
                 }
                 "--on" => plan.on = pair[1].split(',').map(str::to_owned).collect(),
+                "--peers" => plan.peers = pair[1] != "no",
                 _ => {}
             }
         }
@@ -160,7 +164,9 @@ async fn measure(plan: &Plan) {
         millis(begun.elapsed())
     );
     forks(&provider, &stack).await;
-    peers(dir.path(), &upper(dir.path(), &sandbox));
+    if plan.peers {
+        peers(dir.path(), &upper(dir.path(), &sandbox));
+    }
     provider.destroy(&sandbox).await.expect("it can be destroyed");
     provider.release_supervisor().await.expect("the supervisor leaves");
 }

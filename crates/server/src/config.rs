@@ -29,6 +29,9 @@ pub struct ServeOptions {
     pub policy: Policy,
     /// Where states outlive this machine's disk, and how often what is backed up.
     pub snapshots: SnapshotOptions,
+    /// Bytes for a file system of the local engine's own, where the data directory's makes no
+    /// snapshots; see `LocalConfig::image`.
+    pub disk_image: Option<u64>,
 }
 
 /// Where model requests go, and what opens the door there.

@@ -1,6 +1,6 @@
 //! Putting a server together, and taking it down.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use rclaude_sandbox::{
@@ -57,6 +57,9 @@ pub enum ServeError {
     /// The sandbox engine.
     #[error("cannot start the sandbox engine: {0}")]
     Engine(String),
+    /// A restore that was not finished.
+    #[error("{0} holds a restore that was not finished: run `rclaude restore` again")]
+    Restoring(PathBuf),
     /// A file of the data directory.
     #[error("cannot use the data directory: {0}")]
     Io(#[from] io::Error),
@@ -100,6 +103,9 @@ pub async fn run(
 ) -> Result<(), ServeError> {
     let data = DataDir::open(&options.data_dir)?;
     let dir = data.path().to_owned();
+    if snapshots::restore::is_unfinished(&dir) {
+        return Err(ServeError::Restoring(dir));
+    }
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
     let tracker = TaskTracker::new();
     let store = Store::open(&dir.join("rclaude.db")).await?;
@@ -111,6 +117,7 @@ pub async fn run(
 
     let mut local = LocalConfig::new(dir.join("engine"), "");
     local.supervisor.clone_from(&options.supervisor);
+    local.image = options.disk_image;
     let provider =
         LocalProvider::open(local).await.map_err(|error| ServeError::Engine(chain(&error)))?;
     let secret = data.secret()?;

@@ -3,8 +3,9 @@
 //! A session's time is cut into spans. A span begins where the one before ended, so no moment
 //! counts twice and none is left out; it ends with the change of phase that is written in the same
 //! transaction. While a sandbox runs, heartbeats move the end of its span: what passed since the
-//! last one is all that a crash of the host can lose. Time never runs backwards here: a clock that
-//! was set back makes spans of no length until it catches up.
+//! last one is all that a crash of the host can lose: it counts as what was found afterwards. Time
+//! never runs backwards here: a clock that was set back makes spans of no length until it catches
+//! up.
 
 use rclaude_types::{Phase, SessionId, TimeUsage, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -45,10 +46,13 @@ impl Rung {
     }
 }
 
+/// For so long after the last heartbeat a sandbox is taken to have run when it is set aside on
+/// purpose: longer than any way down takes, and little to be wrong by if a crash came between.
+const WAY_DOWN: i64 = 60_000_000;
+
 queries! {
     OPEN = "SELECT rung, since, upto, storage_bytes FROM clock WHERE session = $1 AND open = 1";
     CLOSE = "UPDATE clock SET upto = max(upto, $2), open = 0 WHERE session = $1 AND open = 1";
-    CLOSE_AS_IT_IS = "UPDATE clock SET open = 0 WHERE session = $1 AND open = 1";
     BEGIN = "INSERT INTO clock (session, rung, since, upto, storage_bytes, open) \
              VALUES ($1, $2, $3, $3, $4, 1)";
     BEAT = "UPDATE clock SET upto = max(upto, $2) WHERE session = $1 AND open = 1";
@@ -59,9 +63,6 @@ queries! {
 }
 
 /// The session's sandbox has moved from one phase to another.
-///
-/// A sandbox that was found ended (nobody had asked it to) ran at least until the last heartbeat;
-/// the time after that is not counted as running.
 pub(crate) async fn moved(
     tx: &mut Tx,
     session: &SessionId,
@@ -71,51 +72,80 @@ pub(crate) async fn moved(
 ) -> Result<()> {
     let (before, after) = (Rung::of(from), Rung::of(to));
     if before == after {
-        return Ok(());
+        // It was on its rung until now.
+        return tx.run(BEAT, [session.into(), at.into()]).await.map(drop);
     }
-    let found_ended = matches!(
-        (from, to),
-        (
-            Phase::Running | Phase::Starting | Phase::Pausing | Phase::Resuming | Phase::Paused,
-            Phase::Hibernated | Phase::Failed(_)
-        )
-    ) && before == Some(Rung::Running);
-    let storage = close(tx, session, (!found_ended).then_some(at)).await?;
-    begin(tx, session, after, storage, at).await
+    let closed = match open(tx, session).await? {
+        Some(open) => Some(open.close(tx, session, open.seen(from, to, at)).await?),
+        None => None,
+    };
+    let Some(rung) = after else { return Ok(()) };
+    let (since, storage) = match closed {
+        Some(closed) => (closed.upto, closed.storage),
+        None => (not_before_the_last(tx, session, at).await?, 0),
+    };
+    begin(tx, session, rung, since, storage).await
 }
 
 /// Another sandbox takes the place of the session's: what it will be is counted once it is there.
 pub(crate) async fn replaced(tx: &mut Tx, session: &SessionId, at: Timestamp) -> Result<()> {
-    close(tx, session, Some(at)).await.map(drop)
+    tx.run(CLOSE, [session.into(), at.into()]).await.map(drop)
 }
 
-/// Ends the open span, if there is one, at `at` or at its last heartbeat; answers what was stored
-/// meanwhile.
-async fn close(tx: &mut Tx, session: &SessionId, at: Option<Timestamp>) -> Result<i64> {
-    let open = tx.first(OPEN, [session.into()]).await?;
-    match at {
-        Some(at) => tx.run(CLOSE, [session.into(), at.into()]).await?,
-        None => tx.run(CLOSE_AS_IT_IS, [session.into()]).await?,
-    };
-    open.map_or(Ok(0), |row| row.get("storage_bytes"))
+/// A session's span that goes on.
+struct Span {
+    rung: Rung,
+    upto: Timestamp,
+    storage: i64,
 }
 
-/// Begins a span where the last one ended, if there was one and something followed it at once.
+impl Span {
+    /// Until when it was so, now that another phase is written.
+    ///
+    /// A sandbox that was found ended or standing still (nobody had asked it to) ran until the
+    /// last heartbeat as far as anybody knows.
+    fn seen(&self, from: Phase, to: Phase, at: Timestamp) -> Timestamp {
+        if self.rung != Rung::Running {
+            return at;
+        }
+        match (from, to) {
+            (_, Phase::Destroying) => at,
+            (Phase::Pausing, Phase::Paused) | (Phase::Hibernating, Phase::Hibernated) => {
+                at.min(Timestamp::from_micros(self.upto.as_micros() + WAY_DOWN))
+            }
+            _ => self.upto,
+        }
+    }
+
+    /// Ends it; not before its last heartbeat, should the clock have been set back.
+    async fn close(&self, tx: &mut Tx, session: &SessionId, at: Timestamp) -> Result<Self> {
+        tx.run(CLOSE, [session.into(), at.into()]).await?;
+        Ok(Self { upto: self.upto.max(at), ..*self })
+    }
+}
+
+async fn open(conn: &mut Conn, session: &SessionId) -> Result<Option<Span>> {
+    let Some(row) = conn.first(OPEN, [session.into()]).await? else { return Ok(None) };
+    let (rung, upto, storage) = (row.word("rung")?, row.get("upto")?, row.get("storage_bytes")?);
+    Ok(Some(Span { rung, upto, storage }))
+}
+
 async fn begin(
     tx: &mut Tx,
     session: &SessionId,
-    rung: Option<Rung>,
+    rung: Rung,
+    since: Timestamp,
     storage: i64,
-    at: Timestamp,
 ) -> Result<()> {
-    let Some(rung) = rung else { return Ok(()) };
+    let values = [session.into(), label(rung).into(), since.into(), storage.into()];
+    tx.run(BEGIN, values).await.map(drop)
+}
+
+/// Now, or the end of the last span, should the clock have been set back.
+async fn not_before_the_last(tx: &mut Tx, session: &SessionId, at: Timestamp) -> Result<Timestamp> {
     let last = tx.first(LAST, [session.into()]).await?;
     let last: Option<Timestamp> = last.map(|row| row.get("upto")).transpose()?.flatten();
-    // Not before the last span's end, should the clock have been set back.
-    let since = last.map_or(at, |last| last.max(at));
-    let values = [session.into(), label(rung).into(), since.into(), storage.into()];
-    tx.run(BEGIN, values).await?;
-    Ok(())
+    Ok(last.map_or(at, |last| last.max(at)))
 }
 
 /// These sessions are as they were: their open spans reach until now.
@@ -128,19 +158,18 @@ pub async fn beat(tx: &mut Tx, sessions: &[SessionId], at: Timestamp) -> Result<
 
 /// When the session was last known to be as its open span says; `None` if none is open.
 pub async fn last_beat(conn: &mut Conn, session: &SessionId) -> Result<Option<Timestamp>> {
-    conn.first(OPEN, [session.into()]).await?.map(|row| row.get("upto")).transpose()
+    Ok(open(conn, session).await?.map(|open| open.upto))
 }
 
 /// The session now keeps so many bytes; from here on they are counted.
 pub async fn keeps(tx: &mut Tx, session: &SessionId, bytes: u64, at: Timestamp) -> Result<()> {
-    let Some(open) = tx.first(OPEN, [session.into()]).await? else { return Ok(()) };
+    let Some(open) = open(tx, session).await? else { return Ok(()) };
     let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
-    if open.get::<i64>("storage_bytes")? == bytes {
+    if open.storage == bytes {
         return Ok(());
     }
-    let rung = open.word("rung")?;
-    close(tx, session, Some(at)).await?;
-    begin(tx, session, Some(rung), bytes, at).await
+    let closed = open.close(tx, session, at).await?;
+    begin(tx, session, open.rung, closed.upto, bytes).await
 }
 
 /// All of a session's time until now.
@@ -158,13 +187,13 @@ pub async fn usage(conn: &mut Conn, session: &SessionId, now: Timestamp) -> Resu
         byte_seconds += row.get::<i64>("byte_seconds")?;
     }
     // Nothing beats for one that is set aside: it is so until it is something else.
-    if let Some(open) = conn.first(OPEN, [session.into()]).await? {
-        let (rung, upto) = (open.word("rung")?, open.get::<Timestamp>("upto")?);
-        let since = (now.as_micros() - upto.as_micros()).max(0);
-        if rung != Rung::Running {
-            add(rung, since);
-            byte_seconds += since / 1_000_000 * open.get::<i64>("storage_bytes")?;
-        }
+    if let Some(open) = open(conn, session).await?
+        && open.rung != Rung::Running
+    {
+        let since = (now.as_micros() - open.upto.as_micros()).max(0);
+        add(open.rung, since);
+        let kept = i128::from(since) * i128::from(open.storage) / 1_000_000;
+        byte_seconds += i64::try_from(kept).unwrap_or(i64::MAX);
     }
     usage.storage_byte_seconds = byte_seconds;
     Ok(usage)

@@ -49,3 +49,19 @@ pub struct BackupVerdict {
     /// How long it took, in milliseconds.
     pub millis: u64,
 }
+
+/// Body of `POST /v1/backups/verify`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct VerifyBackup {
+    /// Which; the newest if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(min_length = 1, max_length = 200))]
+    pub name: Option<String>,
+    /// Where it is: a directory on the server's host, or `s3://bucket/prefix`. Where the server's
+    /// backups go if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(min_length = 1, max_length = 4096))]
+    pub at: Option<String>,
+}

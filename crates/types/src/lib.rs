@@ -27,7 +27,7 @@ mod usage;
 pub mod agentd;
 
 pub use approval::{Approval, ApprovalKind, ApprovalState, Decision, Question, QuestionOption};
-pub use backup::{Backup, BackupVerdict, CreateBackup};
+pub use backup::{Backup, BackupVerdict, CreateBackup, VerifyBackup};
 pub use checkpoint::{
     Checkpoint, CheckpointKind, CreateCheckpoint, Fork, Origin, Rewind, RewindScope, SealMethod,
 };

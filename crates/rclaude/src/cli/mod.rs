@@ -5,6 +5,7 @@
 
 mod approve;
 mod attach;
+mod backup;
 mod checkpoint;
 mod checkpoints;
 mod completions;
@@ -13,9 +14,12 @@ mod context;
 mod deny;
 mod diff;
 mod doctor;
+mod du;
 mod emulator;
 mod exec;
+mod export;
 mod fork;
+mod import;
 mod init;
 mod interrupt;
 mod key;
@@ -24,11 +28,14 @@ mod logs;
 mod ls;
 mod options;
 mod pause;
+mod prune;
+mod restore;
 mod resume;
 mod rewind;
 mod rm;
 mod run;
 mod rungs;
+mod secret;
 mod send;
 pub(crate) mod serve;
 mod set;
@@ -135,6 +142,12 @@ enum Command {
     Rewind(rewind::RewindArgs),
     Fork(fork::ForkArgs),
     Rm(rm::RmArgs),
+    Export(export::ExportArgs),
+    Import(import::ImportArgs),
+    Backup(backup::BackupArgs),
+    Restore(restore::RestoreArgs),
+    Du(du::DuArgs),
+    Prune(prune::PruneArgs),
     Status(status::StatusArgs),
     Key(key::KeyArgs),
     Config(config::ConfigArgs),
@@ -231,6 +244,12 @@ async fn perform(command: Command, cx: &mut Context) -> Done {
         Command::Rewind(args) => rewind::run(args, cx).await,
         Command::Fork(args) => Box::pin(fork::run(args, cx)).await,
         Command::Rm(args) => rm::run(args, cx).await,
+        Command::Export(args) => export::run(args, cx).await,
+        Command::Import(args) => import::run(args, cx).await,
+        Command::Backup(args) => backup::run(args, cx).await,
+        Command::Restore(args) => Box::pin(restore::run(args, cx)).await,
+        Command::Du(args) => du::run(args, cx).await,
+        Command::Prune(args) => prune::run(args, cx).await,
         Command::Status(args) => status::run(args, cx).await,
         Command::Key(args) => key::run(args, cx).await,
         Command::Config(args) => config::run(args, cx),

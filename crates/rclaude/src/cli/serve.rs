@@ -46,10 +46,18 @@ pub(crate) struct ServeArgs {
     /// Where backups go by themselves; where states are kept if not said
     #[arg(long, value_name = "PLACE")]
     pub(crate) backup_to: Option<String>,
-    /// How often: 5m, 1h; 0s for never. Every 5 minutes to another machine or disk, every hour to a
+    /// The largest archive that may be imported [default: 64G]
+    #[arg(long, value_name = "SIZE", value_parser = values::memory)]
+    pub(crate) import_limit: Option<u32>,
+    /// How often: 5m, 1h; `never`. Every 5 minutes to another machine or disk, every hour to a
     /// directory given with --backup-to, and otherwise never, unless this says so
-    #[arg(long, value_name = "TIME", value_parser = values::duration)]
+    #[arg(long, value_name = "TIME", value_parser = values::period)]
     pub(crate) backup_every: Option<Duration>,
+    /// Give sandboxes a file system of their own (btrfs in a sparse file of at most this size),
+    /// where the data directory's makes no snapshots: checkpoints then take milliseconds at any
+    /// size. Needs root and btrfs-progs; kept once made
+    #[arg(long, value_name = "SIZE", value_parser = values::memory)]
+    pub(crate) disk_image: Option<u32>,
     #[command(flatten)]
     pub(crate) policy: PolicyOptions,
     /// What to log: error, warn, info, debug, or filters such as `rclaude_server=debug`

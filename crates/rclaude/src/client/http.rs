@@ -363,6 +363,11 @@ impl Client {
         self.authorized(builder).send().await
     }
 
+    /// A request to be sent as it is, however long it takes.
+    pub(super) fn begin(&self, method: Method, url: Url) -> reqwest::RequestBuilder {
+        self.authorized(self.http.request(method, url))
+    }
+
     fn authorized(&self, request: reqwest::RequestBuilder) -> reqwest::RequestBuilder {
         match self.token() {
             Some(token) => request.bearer_auth(token),
@@ -370,13 +375,13 @@ impl Client {
         }
     }
 
-    fn failure(&self, error: &reqwest::Error) -> Failure {
+    pub(super) fn failure(&self, error: &reqwest::Error) -> Failure {
         let reason =
             if error.is_timeout() { "it did not answer in time".to_owned() } else { chain(error) };
         Failure::Unreachable { url: self.url().to_string(), reason }
     }
 
-    async fn refusal(&self, response: reqwest::Response) -> Failure {
+    pub(super) async fn refusal(&self, response: reqwest::Response) -> Failure {
         let status = response.status();
         let body = response.bytes().await.unwrap_or_default();
         read_refusal(self.url(), status, &body)
@@ -388,7 +393,7 @@ pub(crate) fn read<T: DeserializeOwned>(raw: &RawValue) -> Result<T, Failure> {
     serde_json::from_str(raw.get()).map_err(|error| strange(&error))
 }
 
-fn strange(error: &serde_json::Error) -> Failure {
+pub(super) fn strange(error: &serde_json::Error) -> Failure {
     Failure::Failed(format!(
         "the server's answer cannot be read ({error}); are client and server of one version?"
     ))
@@ -418,7 +423,7 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
     innermost.to_string()
 }
 
-fn new_key() -> String {
+pub(super) fn new_key() -> String {
     Uuid::now_v7().simple().to_string()
 }
 

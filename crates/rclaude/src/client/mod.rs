@@ -4,7 +4,9 @@ mod checkpoints;
 mod events;
 mod execs;
 mod http;
+mod storage;
 
 pub(crate) use events::{Entry, Progress, follow};
 pub(crate) use execs::{ExecLine, exec_output};
 pub(crate) use http::{Answer, Client, read};
+pub(crate) use storage::ArchiveKey;

@@ -3,6 +3,7 @@
 //!
 //! Every call into the server's crates is here, and nothing else is.
 
+mod policy;
 pub(crate) mod snapshots;
 
 use std::{
@@ -19,7 +20,6 @@ use rclaude_server::{
     Ready,
     agent::install::{Package, Source, Step},
     config::{LlmUpstream, ServeOptions, ServerFile},
-    session::policy::Policy,
 };
 use rclaude_types::HostCheck;
 use tokio::{
@@ -29,15 +29,13 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use crate::{
-    cli::serve::{PolicyOptions, ServeArgs},
-    config::Settings,
-    exit::Failure,
-    values::{self, Limit},
-};
+use crate::{cli::serve::ServeArgs, config::Settings, exit::Failure};
 
 /// The verb that makes this program a supervisor.
 pub(crate) const SUPERVISOR: &str = "__supervisor";
+
+/// How long a server that ends waits for what cannot be broken off.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// Where a server in this data directory wrote down that it is reached.
 pub(crate) fn local_server(data_dir: &Path) -> Option<Url> {
@@ -52,7 +50,7 @@ pub(crate) fn serve(
     ready: impl FnOnce(&Ready),
 ) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
+    let served = runtime.block_on(async {
         let stop = CancellationToken::new();
         // Held for as long as the server runs.
         let emulator =
@@ -63,8 +61,9 @@ pub(crate) fn serve(
             llm: upstream(args, settings, emulator.as_ref())?,
             supervisor: vec![std::env::current_exe()?.into(), SUPERVISOR.into()],
             forge: args.forge.to_string(),
-            policy: policy(&args.policy, settings),
+            policy: policy::of(&args.policy, settings),
             snapshots: snapshots::options(args, settings)?,
+            disk_image: args.disk_image.map(|mib| u64::from(mib) << 20),
         };
         let server = rclaude_server::run(options, stop.clone(), ready);
         let mut server = std::pin::pin!(server);
@@ -84,33 +83,10 @@ pub(crate) fn serve(
             }
             stop.cancel();
         }
-    })
-}
-
-/// What holds for sessions that do not say otherwise: by flag, by setting, or as it is by itself.
-fn policy(said: &PolicyOptions, settings: &Settings) -> Policy {
-    let own = Policy::default();
-    // Settings were checked when they were loaded.
-    let limit = |said: Option<Limit>, name, own| {
-        let set = || settings.value(name).and_then(|text| values::limit(&text).ok());
-        match said.or_else(set) {
-            None | Some(Limit::Default) => own,
-            Some(Limit::Never) => Duration::ZERO,
-            Some(Limit::Seconds(seconds)) => Duration::from_secs(seconds.into()),
-        }
-    };
-    let count = |said: Option<u32>, name, own| {
-        said.or_else(|| settings.value(name)?.parse().ok()).unwrap_or(own)
-    };
-    Policy {
-        idle: limit(said.idle, "idle", own.idle),
-        hibernate: limit(said.hibernate_after, "hibernate_after", own.hibernate),
-        archive: limit(said.archive_after, "archive_after", own.archive),
-        checkpoint: limit(said.checkpoint_every, "checkpoint_every", own.checkpoint),
-        keep: count(said.keep_checkpoints, "keep_checkpoints", own.keep),
-        sessions: count(said.max_sessions, "max_sessions", own.sessions),
-        ..own
-    }
+    });
+    // A layer on its way to a store that is slow or away is begun anew by the next server.
+    runtime.shutdown_timeout(LAST_WORDS);
+    served
 }
 
 fn upstream(

@@ -28,7 +28,13 @@ fn without_a_server_every_verb_says_so_and_how_to_get_one() {
         &["exec", "x", "--", "true"],
         &["diff", "x"],
         &["stop", "x"],
+        &["pause", "x"],
         &["resume", "x"],
+        &["set", "x", "--idle", "5m"],
+        &["checkpoint", "x"],
+        &["checkpoints", "x"],
+        &["rewind", "x"],
+        &["fork", "x"],
         &["rm", "-f", "x"],
         &["key", "ls"],
     ] {

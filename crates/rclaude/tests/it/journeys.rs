@@ -95,11 +95,11 @@ async fn a_stopped_session_keeps_its_files_and_conversation_and_wakes_on_the_nex
     platform.ended(&id, &turn).await;
     assert_eq!(platform.run(&["stop", &id]).await.code, Some(0));
     let paused = |event: &rclaude_types::Event| match event.body {
-        EventBody::StatusChanged { status: SessionStatus::Paused, .. } => Some(()),
+        EventBody::StatusChanged { status: SessionStatus::Hibernated, .. } => Some(()),
         _ => None,
     };
     platform.event(&id, paused).await;
-    while platform.get(&id).await.phase != Phase::Paused {
+    while platform.get(&id).await.phase != Phase::Hibernated {
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }
     assert_eq!(platform.processes_of(&id, "").await, [0_u32; 0]);

@@ -9,6 +9,8 @@
 
 mod agent_script;
 mod approvals;
+mod archives;
+mod backups;
 mod bad_input;
 mod chaos;
 mod client;
@@ -19,6 +21,7 @@ mod journeys;
 mod model;
 mod platform;
 mod serve;
+mod store_away;
 mod support;
 mod terminal;
 mod verbs;

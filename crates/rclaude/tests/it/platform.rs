@@ -30,6 +30,7 @@ pub(crate) struct Platform {
     url: String,
     token: String,
     flags: Vec<String>,
+    environment: Vec<(String, String)>,
     ended: bool,
 }
 
@@ -42,8 +43,20 @@ impl Platform {
     /// The same with another agent, or with more flags for `rclaude serve`, which keeps them when
     /// it is started again.
     pub(crate) async fn start_with(agent: Agent<'_>, flags: &[&str]) -> Self {
+        Self::start_on(agent, flags, &[], |_| ()).await
+    }
+
+    /// The same with more environment, on what `prepare` made of its home directory. The data
+    /// directory is `data` in it.
+    pub(crate) async fn start_on(
+        agent: Agent<'_>,
+        flags: &[&str],
+        environment: &[(&str, &str)],
+        prepare: impl FnOnce(&Path),
+    ) -> Self {
         let home = tempfile::tempdir().unwrap();
-        fs::create_dir(home.path().join("data")).unwrap();
+        prepare(home.path());
+        fs::create_dir_all(home.path().join("data")).unwrap();
         let agents = home.path().join("data/agents");
         match agent {
             Agent::Real => symlink(installed_agents(), agents).unwrap(),
@@ -58,9 +71,12 @@ impl Platform {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let emulator = Emulator::new().recording().serve(listener).unwrap();
         let flags: Vec<_> = flags.iter().map(|&flag| flag.to_owned()).collect();
-        let process = spawn(home.path(), &emulator.url(), &flags);
+        let environment: Vec<_> =
+            environment.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
+        let process = spawn(home.path(), &emulator.url(), &flags, &environment);
         let (http, url, token) = (client(), String::new(), String::new());
-        let mut platform = Self { home, process, emulator, http, url, token, flags, ended: false };
+        let mut platform =
+            Self { home, process, emulator, http, url, token, flags, environment, ended: false };
         platform.await_ready().await;
         platform
     }
@@ -97,7 +113,8 @@ impl Platform {
     pub(crate) async fn restart(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
-        self.process = spawn(self.home.path(), &self.emulator.url(), &self.flags);
+        let model = self.emulator.url();
+        self.process = spawn(self.home.path(), &model, &self.flags, &self.environment);
         self.await_ready().await;
     }
 
@@ -405,8 +422,9 @@ pub(crate) fn client() -> reqwest::Client {
     reqwest::Client::builder().build().unwrap()
 }
 
-fn spawn(home: &Path, model: &str, flags: &[String]) -> Child {
-    serve_command(home, model, flags).spawn().unwrap()
+fn spawn(home: &Path, model: &str, flags: &[String], environment: &[(String, String)]) -> Child {
+    let environment = environment.iter().map(|(name, value)| (name, value));
+    serve_command(home, model, flags).envs(environment).spawn().unwrap()
 }
 
 /// `rclaude serve` with this home, the model there, and nothing of our own environment.

@@ -375,6 +375,7 @@ impl Inner {
         }
         self.stop(id, Duration::ZERO)?;
         self.client.ask_running(&Request::Forget { id: id.clone() })?;
+        self.shelf.forget_sandbox(id);
         remove::set_aside(dir.path(), &self.engine).during("remove the sandbox's disk")
     }
 }

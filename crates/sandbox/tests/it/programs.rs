@@ -25,6 +25,7 @@ async fn ordinary_programs_of_the_host_work() {
             "node -e 'const {execSync} = require(\"child_process\"); require(\"fs\").watch(\"/tmp\").close(); new (require(\"worker_threads\").Worker)(\"0\", {eval: true}); console.log(String(execSync(\"echo hi\")).trim())'",
             "hi",
         ),
+        ("mkfifo", "mkfifo p && (echo through > p &) && cat p", "through"),
         ("gcc", "printf 'int main(){return 7;}' > a.c && gcc a.c && ./a.out; echo $?", "7"),
         ("gdb", "gdb -q -batch -ex run -ex 'print 6*7' /bin/true 2>&1 | tail -n 1", "$1 = 42"),
         (

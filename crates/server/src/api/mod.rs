@@ -8,6 +8,8 @@
 
 mod access;
 mod approvals;
+mod archives;
+mod backups;
 mod checkpoints;
 mod diff;
 mod events;
@@ -26,6 +28,7 @@ mod serve;
 mod sessions;
 mod state;
 mod status;
+mod storage;
 mod stream;
 mod turns;
 mod usage;
@@ -80,5 +83,8 @@ fn private() -> OpenApiRouter<Api> {
         .merge(usage::routes())
         .merge(keys::routes())
         .merge(status::routes())
+        .merge(archives::routes())
+        .merge(backups::routes())
+        .merge(storage::routes())
         .merge(original::routes())
 }

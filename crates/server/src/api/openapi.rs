@@ -49,6 +49,7 @@ pub(super) struct Octets(Vec<u8>);
         (name = "execs", description = "Commands run in a session from outside."),
         (name = "files", description = "A session's files, and how they differ from where they began."),
         (name = "keys", description = "API keys."),
+        (name = "storage", description = "What sessions take up, archives and backups."),
         (name = "server", description = "The server itself."),
         (name = "original", description = "The endpoints of the original API, under their names."),
     ),

@@ -6,8 +6,9 @@
 use std::collections::BTreeMap;
 
 use rclaude_types::{
-    CreateCheckpoint, CreateExec, CreateKey, CreateSession, CreateTurn, Decision, Fork, LifePolicy,
-    PauseSession, RepositorySource, Resources, Rewind, SignalExec, UpdateSession,
+    CreateBackup, CreateCheckpoint, CreateExec, CreateKey, CreateSession, CreateTurn, Decision,
+    Fork, LifePolicy, PauseSession, Prune, RepositorySource, Resources, Rewind, SignalExec,
+    UpdateSession, VerifyBackup,
 };
 
 use super::problem::{Refusal, Result};
@@ -50,6 +51,9 @@ const MAX_SETUP: usize = 65_536;
 const YEAR: u32 = 31_536_000;
 /// Seconds a command may run at most where a limit is set: a week.
 const MAX_TIMEOUT: u32 = 604_800;
+
+/// Seconds that a checkpoint may be old for a prune to spare it: a century.
+const MAX_AGE: u64 = 3_153_600_000;
 
 fn invalid<T>(field: &str, why: impl std::fmt::Display) -> Result<T> {
     Err(Refusal::invalid(format!("{field}: {why}")))
@@ -286,6 +290,30 @@ impl Validate for CreateExec {
 impl Validate for SignalExec {
     fn validate(&self) -> Result<()> {
         Ok(())
+    }
+}
+
+impl Validate for CreateBackup {
+    fn validate(&self) -> Result<()> {
+        self.to.as_ref().map_or(Ok(()), |to| text("to", to, MAX_PATH))
+    }
+}
+
+impl Validate for VerifyBackup {
+    fn validate(&self) -> Result<()> {
+        self.name.as_ref().map_or(Ok(()), |name| text("name", name, MAX_WORD))?;
+        self.at.as_ref().map_or(Ok(()), |at| text("at", at, MAX_PATH))
+    }
+}
+
+impl Validate for Prune {
+    fn validate(&self) -> Result<()> {
+        match self.older_than_seconds {
+            Some(age) if age > MAX_AGE => {
+                invalid("older_than_seconds", format_args!("must be at most {MAX_AGE}"))
+            }
+            _ => Ok(()),
+        }
     }
 }
 

@@ -40,7 +40,7 @@ impl Principal {
             Self::Owner => Ok(()),
             Self::Key(_) => Err(Problem::new(
                 ErrorCode::Forbidden,
-                "keys are managed with the owner's token (the file `token` in the server's data \
+                "this is done with the owner's token (the file `token` in the server's data \
                  directory), not with an API key",
             )),
         }

@@ -88,6 +88,19 @@ impl RepoCache {
     }
 }
 
+impl RepoCache {
+    /// A mirror's objects where they hold still, under `into`.
+    pub async fn hold_still(&self, objects: &Path, into: &Path) -> Result<PathBuf, RepoError> {
+        let Some((room, _)) = self.room_of(objects) else { return Ok(objects.to_owned()) };
+        let staged = into.join(&room).join("objects");
+        let _lock = lock::lock(&self.dir.join(&room).join("mirror.lock")).await?;
+        let (from, to) = (objects.to_owned(), staged.clone());
+        let linked = blocking(move || link_tree(&from, &to)).await;
+        linked.map_err(RepoError::at("holding still", objects))?;
+        Ok(staged)
+    }
+}
+
 /// A copy of a mirror that shares its files. What git had not finished is left out.
 fn link_tree(from: &Path, to: &Path) -> io::Result<()> {
     fs::create_dir_all(to)?;

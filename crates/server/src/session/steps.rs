@@ -388,17 +388,20 @@ impl Actor {
             return Ok(Next::Again);
         }
         match self.engine.provider.inspect(&self.reference()).await {
-            // Its processes are no more, however it was set aside.
-            Ok(Observed::Stopped) => self.lose_execs("its sandbox stopped").await?,
+            // Its processes are no more, however it was set aside, and what they start on may
+            // have to be made again.
+            Ok(Observed::Stopped) => {
+                self.lose_execs("its sandbox stopped").await?;
+                if let Err(reason) = self.checkout().await? {
+                    self.notice(NoticeLevel::Error, "repository", reason).await?;
+                    return Ok(Next::Wait(self.backoff()));
+                }
+            }
             Ok(Observed::Absent) => {
                 return self.unreachable("the provider knows nothing of it").await;
             }
             Ok(_) => {}
             Err(error) => return self.provider_failed(error).await,
-        }
-        if let Err(reason) = self.checkout().await? {
-            self.notice(NoticeLevel::Error, "repository", reason).await?;
-            return Ok(Next::Wait(self.backoff()));
         }
         let Some(pausing) = self.engine.provider.pausing() else { return Ok(Next::Again) };
         crash::point("before resume");

@@ -31,6 +31,8 @@ use crate::{repo::Checkout, session::manager::Idempotency};
 
 /// The word in the database that tells servers apart.
 const SERVER: &str = "server";
+/// What names of backups that nobody asked for end with.
+const SCHEDULED: &str = "-auto";
 /// What snapshots of databases are saved under, before the server's id.
 pub(super) const DATABASE: &str = "database/";
 /// The same for repositories.
@@ -48,7 +50,9 @@ impl Snapshots {
         once: Option<Idempotency>,
     ) -> Result<Backup, Problem> {
         let made = self.backup_once(to, once).await;
-        self.0.own.note(&made);
+        if to.is_none() {
+            self.0.own.note(&made);
+        }
         Ok(made?)
     }
 
@@ -58,7 +62,7 @@ impl Snapshots {
         once: Option<Idempotency>,
     ) -> Result<Backup, Failure> {
         let location = self.place(to).await?;
-        let name = self.new_name();
+        let name = self.new_name(false).await?;
         let name = match once {
             None => name,
             Some(once) => self.claim(once, name).await?,
@@ -78,8 +82,8 @@ impl Snapshots {
         let location = self.place(None).await?;
         let _one = self.0.backing_up.lock().await;
         let vault = self.vault_at(&location).await?;
-        let made = self.make(&vault, &location, self.new_name(), true).await?;
-        self.thin_out(&vault, &made.server).await?;
+        let made = self.make(&vault, &location, self.new_name(true).await?, true).await?;
+        self.thin_out(&vault).await?;
         Ok(made.shown(&location.to_string()))
     }
 
@@ -127,9 +131,16 @@ impl Snapshots {
             .map_err(Failure::disk("the keyring cannot be used"))
     }
 
-    fn new_name(&self) -> String {
-        let (now, id) = (self.0.clock.now(), uuid::Uuid::now_v7().simple().to_string());
-        format!("{}-{}", compact(now), &id[24..])
+    /// Says when, whose, and whether somebody asked for it, so that none has to be read for that.
+    async fn new_name(&self, scheduled: bool) -> Result<String, Failure> {
+        let mine = self.mine().await?;
+        let ending = if scheduled { SCHEDULED } else { "" };
+        Ok(format!("{}{mine}{ending}", compact(self.0.clock.now())))
+    }
+
+    /// What names of this server's backups have after the time.
+    async fn mine(&self) -> Result<String, Failure> {
+        Ok(format!("-{}", &self.server().await?[..8]))
     }
 
     /// The name that the first request under a key chose.
@@ -179,9 +190,10 @@ impl Snapshots {
             .filter_map(|row| serde_json::from_value(row.checkout.clone()?).ok())
             .collect();
 
-        let before = self.newest_of(vault, &server).await?;
+        let before = self.newest_of(vault).await?;
         let mut added = Added::default();
-        let (layers, missing) = self.save_layers(vault, location, &wanted, before.as_ref()).await?;
+        let (layers, missing) =
+            self.save_layers(vault, location, &wanted, before.as_ref(), &mut added).await?;
         let before = before.as_ref();
         let repositories =
             self.save_rooms(vault, &checkouts, &server, before, scratch.path(), &mut added).await?;
@@ -199,7 +211,7 @@ impl Snapshots {
             data_dir: inner.data_dir.clone(),
             sessions: live.len() as u64,
             database: SavedFile { snapshot: saved.id, bytes, sha256 },
-            added_bytes: added.bytes + added_by(vault, before, &layers).await?,
+            added_bytes: added.bytes,
             layers,
             missing,
             repositories,
@@ -223,18 +235,19 @@ impl Snapshots {
         Ok(known.await?)
     }
 
-    async fn newest_of(&self, vault: &Vault, server: &str) -> Result<Option<Manifest>, Failure> {
+    async fn newest_of(&self, vault: &Vault) -> Result<Option<Manifest>, Failure> {
+        let mine = self.mine().await?;
         let documents = vault.documents(manifest::PREFIX).await?;
-        for document in documents.iter().rev() {
-            let name = document.name.strip_prefix(manifest::PREFIX).unwrap_or_default();
-            match manifest::get(vault, name).await {
-                Ok(Some(found)) if found.server == server => return Ok(Some(found)),
-                Ok(_) => {}
-                // Another's, or damaged: this one is made all the same.
-                Err(failure) => tracing::warn!(backup = name, %failure, "an earlier backup"),
-            }
-        }
-        Ok(None)
+        let Some(newest) = documents.iter().rev().find(|document| document.name.contains(&mine))
+        else {
+            return Ok(None);
+        };
+        let name = newest.name.strip_prefix(manifest::PREFIX).unwrap_or_default();
+        Ok(manifest::get(vault, name).await.unwrap_or_else(|failure| {
+            // A new one is made all the same.
+            tracing::warn!(backup = name, %failure, "the backup before cannot be read");
+            None
+        }))
     }
 
     /// Has every layer in the vault. Those that are nowhere to be found are named.
@@ -244,6 +257,7 @@ impl Snapshots {
         location: &Location,
         wanted: &Wanted,
         before: Option<&Manifest>,
+        added: &mut Added,
     ) -> Result<(Vec<SavedLayer>, Vec<LayerId>), Failure> {
         let own = self.0.own.location().await?.to_string() == location.to_string();
         let known = self.known(vault, own, before).await?;
@@ -264,7 +278,10 @@ impl Snapshots {
         let mut missing = Vec::new();
         for (layer, saved) in few(work).await? {
             match saved {
-                Some(saved) => layers.push(saved),
+                Some((saved, bytes)) => {
+                    added.bytes += bytes;
+                    layers.push(saved);
+                }
                 None => {
                     tracing::error!(%layer, "a layer is neither here nor in the snapshot store");
                     missing.push(layer);
@@ -283,16 +300,16 @@ impl Snapshots {
         own: bool,
         layer: &LayerId,
         session: &SessionId,
-    ) -> Result<Option<SavedLayer>, Failure> {
+    ) -> Result<Option<(SavedLayer, u64)>, Failure> {
         let Some(layering) = self.0.provider.layering() else { return Ok(None) };
         if layering.layer(layer).await?.is_some() {
             let label = session.as_str();
-            let row = if own {
+            let (row, added) = if own {
                 self.keep(layer, label).await?
             } else {
                 self.save(vault, layer, label).await?
             };
-            return SavedLayer::of(&row).map(Some);
+            return Ok(Some((SavedLayer::of(&row)?, added)));
         }
         if own {
             return Ok(None);
@@ -309,7 +326,7 @@ impl Snapshots {
             return Err(Failure::Other(format!("layer {layer} came back damaged")));
         }
         let saved = vault.save(&tree, session.as_str()).await?;
-        Ok(Some(SavedLayer { snapshot: saved.id, ..row }))
+        Ok(Some((SavedLayer { snapshot: saved.id, ..row }, saved.added_bytes)))
     }
 
     /// The layers that are in the vault already.
@@ -389,24 +406,25 @@ impl Snapshots {
         Ok(rooms)
     }
 
-    /// Removes scheduled backups that newer ones took the place of.
-    async fn thin_out(&self, vault: &Vault, server: &str) -> Result<(), Failure> {
-        let all = manifest::all(vault).await?;
-        let scheduled: Vec<_> = all
+    /// Removes scheduled backups of this server's that newer ones took the place of.
+    async fn thin_out(&self, vault: &Vault) -> Result<(), Failure> {
+        let ending = format!("{}{SCHEDULED}", self.mine().await?);
+        let documents = vault.documents(manifest::PREFIX).await?;
+        let scheduled: Vec<_> = documents
             .iter()
-            .filter(|backup| backup.scheduled && backup.server == server)
-            .map(|backup| (backup.name.clone(), backup.at))
+            .filter_map(|document| {
+                let name = document.name.strip_prefix(manifest::PREFIX)?;
+                let at = Timestamp::from_micros(document.put_at.as_microsecond());
+                name.ends_with(&ending).then(|| (name.to_owned(), at))
+            })
             .collect();
-        let gone: HashSet<_> =
-            manifest::outdated(&scheduled, self.0.clock.now()).into_iter().collect();
-        let (gone, kept): (Vec<_>, Vec<_>) =
-            all.iter().partition(|backup| gone.contains(&backup.name));
-        let needed: HashSet<_> = kept.iter().flat_map(|backup| backup.snapshots()).collect();
-        for backup in gone {
-            vault.remove(&format!("{}{}", manifest::PREFIX, backup.name)).await?;
-            // Layers may be what a checkpoint still stands on: those are the prune's.
-            if !needed.contains(&backup.database.snapshot) {
-                vault.forget(&[backup.database.snapshot]).await?;
+        for name in manifest::outdated(&scheduled, self.0.clock.now()) {
+            let gone = manifest::get(vault, &name).await;
+            vault.remove(&format!("{}{name}", manifest::PREFIX)).await?;
+            // Nobody else has its database. Layers may be what a checkpoint still stands on: those
+            // are the prune's.
+            if let Ok(Some(gone)) = gone {
+                vault.forget(&[gone.database.snapshot]).await?;
             }
         }
         Ok(())
@@ -422,23 +440,6 @@ impl Snapshots {
 #[derive(Debug, Default)]
 struct Added {
     bytes: u64,
-}
-
-/// How much the layers that the backup before had not took.
-async fn added_by(
-    vault: &Vault,
-    before: Option<&Manifest>,
-    layers: &[SavedLayer],
-) -> Result<u64, Failure> {
-    let old: HashSet<_> =
-        before.iter().flat_map(|backup| &backup.layers).map(|layer| layer.snapshot).collect();
-    let new: HashSet<_> =
-        layers.iter().map(|layer| layer.snapshot).filter(|id| !old.contains(id)).collect();
-    if new.is_empty() {
-        return Ok(0);
-    }
-    let all = vault.list().await?;
-    Ok(all.iter().filter(|snapshot| new.contains(&snapshot.id)).map(|s| s.added_bytes).sum())
 }
 
 /// The layers that a database refers to.

@@ -17,6 +17,12 @@ impl Snapshots {
     /// Makes sure that all of these layers are on the local disk. Whoever asks for one that is on
     /// its way waits for it.
     pub async fn fetch(&self, stack: &[LayerId]) -> Result<(), String> {
+        let _held = self.hold().await;
+        self.fetch_held(stack).await
+    }
+
+    /// The same for whoever holds layers already.
+    pub(super) async fn fetch_held(&self, stack: &[LayerId]) -> Result<(), String> {
         let Some(layering) = self.0.provider.layering() else {
             return if stack.is_empty() { Ok(()) } else { Err("no layers here".to_owned()) };
         };
@@ -29,7 +35,6 @@ impl Snapshots {
         if missing.is_empty() {
             return Ok(());
         }
-        let _held = self.hold().await;
         let work = missing.into_iter().map(|layer| {
             let own = self.clone();
             let fetch = async move {

@@ -20,7 +20,6 @@ impl Snapshots {
     }
 
     pub(super) async fn store_all(&self, row: &CheckpointRow) -> Result<(), Failure> {
-        let _held = self.hold().await;
         // Lowest first: what is above often builds on it, and finds it there.
         let layers = row.stack.iter().rev().cloned().map(|layer| {
             let (own, session) = (self.clone(), row.checkpoint.session.clone());
@@ -38,20 +37,26 @@ impl Snapshots {
     }
 
     /// Brings one layer into the server's own store, unless it is there.
-    pub(super) async fn keep(&self, layer: &LayerId, label: &str) -> Result<LayerRow, Failure> {
+    /// With how much the store grew.
+    pub(super) async fn keep(
+        &self,
+        layer: &LayerId,
+        label: &str,
+    ) -> Result<(LayerRow, u64), Failure> {
         let inner = &*self.0;
+        let _saving = inner.saving.read().await;
         let _one = inner.layers.lock(layer).await;
         let mut conn = inner.store.read().await?;
         let known = checkpoint::stored_layer(&mut conn, layer).await?;
         drop(conn);
         if let Some(row) = known {
-            return Ok(row);
+            return Ok((row, 0));
         }
         let vault = inner.own.vault().await?;
-        let row = self.save(&vault, layer, label).await?;
+        let (row, added) = self.save(&vault, layer, label).await?;
         let (noted, now) = (row.clone(), inner.clock.now());
         inner.store.write(async move |tx| checkpoint::put_layer(tx, &noted, now).await).await?;
-        Ok(row)
+        Ok((row, added))
     }
 
     /// Saves a layer of the local disk in a vault.
@@ -60,7 +65,7 @@ impl Snapshots {
         vault: &Vault,
         layer: &LayerId,
         label: &str,
-    ) -> Result<LayerRow, Failure> {
+    ) -> Result<(LayerRow, u64), Failure> {
         let inner = &*self.0;
         let layering =
             inner.provider.layering().ok_or_else(|| Failure::Other("no layers here".to_owned()))?;
@@ -70,12 +75,13 @@ impl Snapshots {
         let _slot = inner.slots.acquire().await;
         let saved = vault.save(&tree, label).await?;
         let digest = digest(tree).await?;
-        Ok(LayerRow {
+        let row = LayerRow {
             id: layer.clone(),
             snapshot: saved.id.to_string(),
             digest: digest.to_string(),
             bytes: saved.total_bytes,
-        })
+        };
+        Ok((row, saved.added_bytes))
     }
 }
 

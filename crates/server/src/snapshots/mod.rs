@@ -14,17 +14,23 @@
 
 pub(crate) mod background;
 pub(crate) mod backup;
+mod carried;
+pub(crate) mod export;
 mod failure;
 mod fetching;
+pub(crate) mod import;
 mod keeping;
 mod keyring;
 mod locks;
 mod manifest;
 mod options;
 mod place;
+pub(crate) mod restore;
 mod scratch;
+pub(crate) mod space;
+mod verify;
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use rclaude_sandbox::provider::SandboxProvider;
 use rclaude_store::Store;
@@ -33,12 +39,15 @@ use tokio::sync::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard, Semaphore};
 
 pub use keyring::{KEYRING, read_key_file};
 pub use options::{Location, S3Access, Secret, SnapshotOptions};
+pub use restore::{Progress, RestoreKey, RestoreOptions, Restored, restore};
 
 use self::{locks::Locks, place::Place, scratch::Scratch};
 use crate::{clock::Clock, repo::RepoCache};
 
 /// How many layers are saved or restored at once.
 const AT_ONCE: usize = 4;
+/// How long whoever wants to remove layers waits for those who hold them.
+const COMING: Duration = Duration::from_secs(10);
 
 /// What a snapshot store is made of.
 #[derive(Debug)]
@@ -68,8 +77,12 @@ struct Inner {
     /// One task at a time brings a layer to or from the store.
     layers: Locks<LayerId>,
     slots: Semaphore,
-    /// Shared by those who rely on layers, taken alone by whoever removes some.
+    /// Shared by those who rely on layers, taken alone by whoever removes some. Nobody takes it
+    /// twice: whoever wants it alone keeps the next from coming in.
     gate: RwLock<()>,
+    /// Shared by those who save a layer and note it, taken alone (after the gate) by whoever forgets
+    /// what is not noted.
+    saving: RwLock<()>,
     /// One backup at a time.
     backing_up: Mutex<()>,
 }
@@ -78,7 +91,7 @@ impl Snapshots {
     /// A snapshot store for the layers of a provider. Nothing is opened until it is needed.
     pub(crate) fn new(parts: Parts) -> Self {
         let Parts { store, provider, repos, clock, data_dir, options } = parts;
-        let own = Place::own(&data_dir, &options, store.clone(), clock.clone());
+        let own = Place::own(&data_dir, &options, store.clone(), clock.clone(), provider.clone());
         Self(Arc::new(Inner {
             own,
             scratch: Scratch::new(&data_dir),
@@ -91,6 +104,7 @@ impl Snapshots {
             layers: Locks::default(),
             slots: Semaphore::new(AT_ONCE),
             gate: RwLock::default(),
+            saving: RwLock::default(),
             backing_up: Mutex::default(),
         }))
     }
@@ -106,9 +120,9 @@ impl Snapshots {
         self.0.gate.read().await
     }
 
-    /// Leave to remove layers, unless somebody holds them.
-    pub(crate) fn alone(&self) -> Option<RwLockWriteGuard<'_, ()>> {
-        self.0.gate.try_write().ok()
+    /// Leave to remove layers, unless somebody holds them for longer than one waits.
+    pub(crate) async fn alone(&self) -> Option<RwLockWriteGuard<'_, ()>> {
+        tokio::time::timeout(COMING, self.0.gate.write()).await.ok()
     }
 
     /// What `rclaude status` says of it; nothing while all is well.

@@ -25,6 +25,8 @@ pub struct SnapshotOptions {
     pub backup_to: Option<Location>,
     /// How often one is made; zero: never by itself.
     pub backup_every: Option<Duration>,
+    /// The largest archive that may be imported, in bytes; 64 GiB if absent.
+    pub import_limit: Option<u64>,
 }
 
 impl SnapshotOptions {
@@ -39,6 +41,11 @@ impl SnapshotOptions {
             Some(passphrase) => Ok(Key::Passphrase(passphrase.clone())),
             None => keyring::load_or_make(data_dir).map(Key::Random),
         }
+    }
+
+    /// The largest archive that may be imported, in bytes.
+    pub(super) fn largest_archive(&self) -> u64 {
+        self.import_limit.unwrap_or(64 << 30)
     }
 
     /// How often a backup is made by itself.

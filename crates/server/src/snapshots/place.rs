@@ -6,18 +6,19 @@ use std::{
     sync::{Arc, Mutex as SyncMutex, PoisonError},
 };
 
+use rclaude_sandbox::provider::SandboxProvider;
 use rclaude_store::{Store, checkpoint, meta};
 use rclaude_types::{HostCheck, HostCheckLevel, Timestamp};
 use rclaude_vault::{Location, Vault, VaultError};
 use tokio::sync::Mutex;
 
 use super::{failure::Failure, options::SnapshotOptions};
-use crate::{clock::Clock, config::write_private};
+use crate::clock::Clock;
 
 /// The document in a vault that tells it from all others.
 const IDENTITY: &str = "identity";
 /// The word in the database that says which vault the table `layer` speaks of.
-const KNOWN: &str = "snapshots.vault";
+pub(super) const KNOWN: &str = "snapshots.vault";
 /// The word in the database that says where that vault is, if it is not where it is by default.
 pub(super) const WHERE: &str = "snapshots.location";
 /// Where the server's own store is unless it is told otherwise.
@@ -30,6 +31,7 @@ pub(super) struct Place {
     options: SnapshotOptions,
     store: Store,
     clock: Arc<dyn Clock>,
+    provider: Arc<dyn SandboxProvider>,
     open: Mutex<Option<Vault>>,
     outage: SyncMutex<Option<Outage>>,
 }
@@ -46,12 +48,14 @@ impl Place {
         options: &SnapshotOptions,
         store: Store,
         clock: Arc<dyn Clock>,
+        provider: Arc<dyn SandboxProvider>,
     ) -> Self {
         Self {
             data_dir: data_dir.to_owned(),
             options: options.clone(),
             store,
             clock,
+            provider,
             open: Mutex::default(),
             outage: SyncMutex::default(),
         }
@@ -95,11 +99,12 @@ impl Place {
         Ok(vault)
     }
 
-    /// Makes sure that the table `layer` speaks of this vault. What another one held is forgotten
-    /// where the layer is not there: it is saved here when it is needed.
+    /// Makes sure that the table `layer` speaks of this vault. What another one holds is forgotten
+    /// where the layer is here as well: it is saved again when it is needed. Of what is there
+    /// alone the database still says so, should that store come back.
     async fn recognise(&self, vault: &Vault) -> Result<(), Failure> {
-        let identity = match vault.get(IDENTITY).await? {
-            Some(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+        let identity = match identify(vault).await? {
+            Some(identity) => identity,
             None => {
                 let identity = crate::auth::random_hex();
                 vault.put(IDENTITY, identity.clone().into_bytes()).await?;
@@ -107,27 +112,40 @@ impl Place {
             }
         };
         let mut conn = self.store.read().await?;
-        let known = meta::get(&mut conn, KNOWN).await?;
+        if meta::get(&mut conn, KNOWN).await?.as_ref() == Some(&identity) {
+            return Ok(());
+        }
         let rows = checkpoint::stored_layers(&mut conn).await?;
         let stacks = checkpoint::stacks(&mut conn).await?;
         drop(conn);
-        if known.as_ref() == Some(&identity) {
-            return Ok(());
-        }
         let held: HashSet<String> =
             vault.list().await?.into_iter().map(|snapshot| snapshot.id.to_string()).collect();
-        let lost: Vec<_> = rows.into_iter().filter(|row| !held.contains(&row.snapshot)).collect();
-        if !lost.is_empty() {
-            tracing::warn!(layers = lost.len(), "the snapshot store is another than before");
+        let (mut here, mut elsewhere) = (Vec::new(), 0);
+        for row in rows.into_iter().filter(|row| !held.contains(&row.snapshot)) {
+            let is_here = match self.provider.layering() {
+                Some(layering) => layering.layer(&row.id).await?.is_some(),
+                None => false,
+            };
+            if is_here {
+                here.push(row.id);
+            } else {
+                elsewhere += 1;
+            }
+        }
+        if elsewhere > 0 {
+            tracing::error!(
+                layers = elsewhere,
+                "sessions lie in another snapshot store than this: serve with that one to wake them"
+            );
         }
         let write = self.store.write(async move |tx| {
-            for row in &lost {
-                checkpoint::remove_layer(tx, &row.id).await?;
-                for stack in stacks.iter().filter(|stack| stack.layers.contains(&row.id)) {
+            for layer in &here {
+                checkpoint::remove_layer(tx, layer).await?;
+                for stack in stacks.iter().filter(|stack| stack.layers.contains(layer)) {
                     checkpoint::set_unstored(tx, &stack.id).await?;
                 }
             }
-            meta::set(tx, KNOWN, &identity).await
+            if elsewhere == 0 { meta::set(tx, KNOWN, &identity).await } else { Ok(()) }
         });
         Ok(write.await?)
     }
@@ -180,19 +198,8 @@ fn is_away(error: &VaultError) -> bool {
     )
 }
 
-/// Notes in a restored data directory what its table `layer` speaks of.
+/// What tells a vault from all others, once a server has kept something in it.
 pub(super) async fn identify(vault: &Vault) -> Result<Option<String>, VaultError> {
     let bytes = vault.get(IDENTITY).await?;
     Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
-}
-
-/// The words of the database that say which vault its layers are in.
-pub(super) const fn word() -> &'static str {
-    KNOWN
-}
-
-/// Writes a file for its owner alone, off the runtime's threads.
-pub(super) async fn write_file(path: PathBuf, content: Vec<u8>) -> std::io::Result<()> {
-    let write = tokio::task::spawn_blocking(move || write_private(&path, &content));
-    write.await.unwrap_or_else(|error| Err(std::io::Error::other(error)))
 }

@@ -65,3 +65,10 @@ CREATE TABLE clock (
 ) STRICT;
 CREATE INDEX clock_session ON clock (session);
 CREATE UNIQUE INDEX clock_open ON clock (session) WHERE open = 1;
+
+-- What exists is counted from here on.
+INSERT INTO clock (session, rung, since, upto, storage_bytes, open)
+SELECT session, CASE phase WHEN 'hibernated' THEN 'hibernated' ELSE 'running' END, now, now, 0, 1
+FROM (SELECT id, session, phase, CAST(unixepoch('subsec') * 1000000 AS INTEGER) AS now FROM sandbox) AS existing
+WHERE phase IN ('starting', 'running', 'hibernating', 'hibernated', 'resuming')
+  AND id = (SELECT max(id) FROM sandbox AS newest WHERE newest.session = existing.session);

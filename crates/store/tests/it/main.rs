@@ -5,6 +5,8 @@ mod support;
 
 mod agent;
 mod approval;
+mod checkpoint;
+mod clock;
 mod complete;
 mod disk_full;
 mod event;
@@ -13,6 +15,7 @@ mod idempotency;
 mod key;
 mod kill;
 mod meta;
+mod migrate;
 mod open;
 mod sandbox;
 mod session;

@@ -34,6 +34,10 @@ impl Home {
     }
 
     pub(crate) async fn sandbox(&self, session: &SessionId) -> SandboxId {
+        self.sandbox_at(session, at(0)).await
+    }
+
+    pub(crate) async fn sandbox_at(&self, session: &SessionId, at: Timestamp) -> SandboxId {
         let id = SandboxId::generate();
         let new = sandbox::NewSandbox {
             id: id.clone(),
@@ -41,7 +45,7 @@ impl Home {
             provider: "fake".to_owned(),
             token: "s3cret".to_owned(),
             stack: Vec::new(),
-            at: at(0),
+            at,
         };
         self.write(async move |tx| sandbox::insert(tx, &new).await).await;
         id

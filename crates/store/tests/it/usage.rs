@@ -82,6 +82,7 @@ async fn sums_are_by_model_for_a_session_a_span_or_a_turn() {
         price_estimated: model == "unknown",
     };
     let sum = |requests: usize, cost: i64, models: Vec<UsageByModel>| UsageSummary {
+        time: rclaude_types::TimeUsage::default(),
         requests: i64::try_from(requests).unwrap(),
         tokens: times(tokens, requests),
         cost: MicroUsd(cost),

@@ -3,8 +3,10 @@
 
 mod answers;
 mod commands;
+mod pauses;
 mod server;
 mod sessions;
+mod states;
 
 use std::{io::Write, process::Stdio};
 

@@ -67,10 +67,10 @@ async fn a_session_can_be_followed_asked_again_listed_shown_and_removed() {
 
     let stopped = platform.done(&["stop", "shop", "other", "--json"]).await;
     assert_eq!(named(&stopped), ["shop", "other"]);
-    assert!(lines::<Session>(&stopped).iter().all(|s| s.status == SessionStatus::Paused));
+    assert!(lines::<Session>(&stopped).iter().all(|s| s.status == SessionStatus::Hibernated));
     assert!(platform.done(&["resume", "shop"]).await.stderr.contains("resumed shop"));
     let resumed: Session = one(&platform.done(&["resume", "other", "--json"]).await);
-    assert_ne!(resumed.status, SessionStatus::Paused);
+    assert_eq!(resumed.phase, Phase::Running);
     let text = platform.done(&["exec", "shop", "--", "cat", "a.txt"]).await.stdout;
     assert_eq!(text, "one\ntwo\n");
 
@@ -154,7 +154,7 @@ async fn a_detached_session_is_stopped_by_its_name_and_wakes_for_a_command() {
     platform
         .until("it is set aside", || {
             let ran = Ran::from(platform.cli(&["show", "nap", "--json"]).output().unwrap());
-            (one::<Session>(&ran).phase == Phase::Paused).then_some(())
+            (one::<Session>(&ran).phase == Phase::Hibernated).then_some(())
         })
         .await;
     assert_eq!(platform.done(&["exec", "nap", "--", "echo", "awake"]).await.stdout, "awake\n");

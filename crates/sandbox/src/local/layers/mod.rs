@@ -76,7 +76,7 @@ impl Layering for LocalProvider {
         };
         let mut sealing = self.run(OPERATION, begin).await?;
         // Only this part keeps others from the sandbox.
-        let take = self.change(OPERATION, id, move |inner, id| {
+        let take = self.change(OPERATION, id.clone(), move |inner, id| {
             let (taken, frozen) = with_frozen(inner, id, || sealing.take(inner, id))?;
             taken.during("look at the sandbox's files")?;
             Ok((sealing, frozen))
@@ -90,7 +90,7 @@ impl Layering for LocalProvider {
         };
         let made = layer.clone();
         self.run(OPERATION, move |inner| {
-            let built = sealing.build().during("put the layer together");
+            let built = sealing.build(inner, &id).during("put the layer together");
             let built = built.and_then(|kept| inner.shelf.complete(&made).map(|()| kept));
             if built.is_err() {
                 inner.shelf.remove(&made)?;

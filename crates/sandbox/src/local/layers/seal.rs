@@ -31,7 +31,6 @@ use super::{
     ladder::open_directory,
     mapped,
     rights::Helper,
-    size::bytes_under,
     walk::{Care, Found, walk},
 };
 
@@ -153,9 +152,12 @@ impl Sealing {
         }
         let (sandbox, draft) = (here.sandbox.clone(), here.draft.clone());
         let mut here = Some(here);
-        let work = |number| match (number, &mut here) {
-            (0, Some(here)) => here.take(inner, id).map(|()| 0),
-            _ => here.take().ok_or(io::ErrorKind::InvalidInput)?.build().map(|kept| kept.bytes),
+        let work = |number| {
+            if let (0, Some(here)) = (number, &mut here) {
+                return here.take(inner, id).map(|()| 0);
+            }
+            let here = here.take().ok_or(io::ErrorKind::InvalidInput)?;
+            here.build(inner, id).map(|kept| kept.bytes)
         };
         let helper = Helper::start(2, work).during("split off a process")?;
         Ok(Self { sandbox, draft, how: How::Elsewhere { helper, whole } })
@@ -177,11 +179,11 @@ impl Sealing {
     }
 
     /// Puts the layer together in its draft.
-    pub(super) fn build(self) -> io::Result<Kept> {
+    pub(super) fn build(self, inner: &Inner, id: &SandboxId) -> io::Result<Kept> {
         match self.how {
             How::Snapshot => {
                 let tree = open_own(&self.draft.tree())?;
-                Ok(Kept { whole: true, bytes: bytes_under(tree)? })
+                Ok(Kept { whole: true, bytes: inner.shelf.sizes.of(id, tree)? })
             }
             How::Delta { since, contents, found } => {
                 let found = found.ok_or(io::ErrorKind::InvalidInput)?;

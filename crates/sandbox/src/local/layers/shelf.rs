@@ -17,7 +17,7 @@ use std::{
     time::Duration,
 };
 
-use rclaude_types::{LayerId, SealMethod};
+use rclaude_types::{LayerId, SandboxId, SealMethod};
 use rustix::time::{ClockId, clock_gettime};
 
 use super::{
@@ -29,7 +29,7 @@ use super::{
         sys::open_own,
     },
     seal::Prepared,
-    size::bytes_under,
+    size::{Sizes, bytes_under},
 };
 
 /// Ends the name of what is yet to become a layer.
@@ -48,6 +48,7 @@ pub(in super::super) struct Shelf {
     engine: EngineDir,
     /// How the disks of new sandboxes are sealed.
     pub(super) method: SealMethod,
+    pub(super) sizes: Sizes,
     slots: Mutex<HashMap<LayerId, Slot>>,
     unwritten: Arc<Mutex<Unwritten>>,
 }
@@ -62,7 +63,8 @@ struct Unwritten {
 impl Shelf {
     /// Opens the shelf, and clears it of what others left unfinished.
     pub(in super::super) fn open(engine: EngineDir, method: SealMethod) -> io::Result<Self> {
-        let shelf = Self { engine, method, slots: Mutex::default(), unwritten: Arc::default() };
+        let (sizes, slots, unwritten) = Default::default();
+        let shelf = Self { engine, method, sizes, slots, unwritten };
         let now = record::boot_id()?;
         let begun = this_process_began();
         for entry in shelf.engine.layer_entries()? {
@@ -88,6 +90,11 @@ impl Shelf {
     /// Whether the disks of new sandboxes are to be subvolumes.
     pub(in super::super) fn makes_snapshots(&self) -> bool {
         self.method == SealMethod::Btrfs
+    }
+
+    /// Forgets a sandbox that is gone.
+    pub(in super::super) fn forget_sandbox(&self, id: &SandboxId) {
+        self.sizes.forget(id);
     }
 
     /// The complete layer.

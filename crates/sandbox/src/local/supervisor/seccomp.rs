@@ -123,6 +123,15 @@ fn allow_list() -> Result<BpfProgram, seccompiler::BackendError> {
     });
     let ioctl = SeccompRule::new(ioctl.collect::<Result<_, _>>()?)?;
     rules.insert(libc::SYS_ioctl, vec![ioctl]);
+    // Pipes with a name; devices are for the host alone.
+    let pipe = |mode: u8| {
+        let kind = SeccompCmpOp::MaskedEq(libc::S_IFMT.into());
+        SeccompCondition::new(mode, SeccompCmpArgLen::Dword, kind, libc::S_IFIFO.into())
+            .and_then(|condition| SeccompRule::new(vec![condition]))
+    };
+    rules.insert(libc::SYS_mknodat, vec![pipe(2)?]);
+    #[cfg(target_arch = "x86_64")]
+    rules.insert(libc::SYS_mknod, vec![pipe(1)?]);
     compile(rules, SeccompAction::Errno(libc::ENOSYS.cast_unsigned()), SeccompAction::Allow)
 }
 

@@ -209,7 +209,7 @@ impl SessionManager {
 
     /// A checkpoint of the state the session is in: one that is there if nothing can have changed
     /// since, or a new one.
-    async fn present_state(&self, id: &SessionId) -> Result<CheckpointRow> {
+    pub(crate) async fn present_state(&self, id: &SessionId) -> Result<CheckpointRow> {
         let mut conn = self.engine.store.read().await.map_err(from_store)?;
         let current = sandbox::current(&mut conn, id).await.map_err(from_store)?;
         let latest = checkpoint::latest(&mut conn, id).await.map_err(from_store)?;

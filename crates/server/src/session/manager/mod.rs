@@ -2,6 +2,7 @@
 //! answer at once; what becomes of it is told by the session's log.
 
 mod approvals;
+pub(crate) mod carried;
 mod checkpoints;
 mod execs;
 mod files;

@@ -31,7 +31,7 @@ pub(super) async fn round(engine: &Engine, live: &[SessionRow]) -> Result<(), St
         flatten(engine, layering, &row.id).await?;
     }
     // Not while somebody relies on layers that no row may speak of any more in a moment.
-    let Some(_alone) = engine.snapshots.alone() else { return Ok(()) };
+    let Some(_alone) = engine.snapshots.alone().await else { return Ok(()) };
     for layer in idle(engine, live, &HashSet::new()).await? {
         layering.remove_layer(&layer).await.map_err(|error| chain(&error))?;
     }

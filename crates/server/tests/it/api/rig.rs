@@ -48,6 +48,7 @@ impl Server {
             forge: "https://forge.invalid/{}".to_owned(),
             policy: rclaude_server::session::policy::Policy::default(),
             snapshots: rclaude_server::snapshots::SnapshotOptions::default(),
+            disk_image: None,
         };
         let stop = CancellationToken::new();
         let (tell, ready) = oneshot::channel();
