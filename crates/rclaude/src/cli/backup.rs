@@ -22,7 +22,7 @@ use crate::{
 pub(crate) struct BackupArgs {
     #[command(subcommand)]
     verb: Option<BackupVerb>,
-    /// A directory on the server's host, or s3://BUCKET/PREFIX
+    #[arg(help = "A directory on the server's host, or s3://BUCKET/PREFIX")]
     place: Option<String>,
 }
 

@@ -22,7 +22,7 @@ use crate::{
 /// restored.
 #[derive(Debug, Args)]
 pub(crate) struct RestoreArgs {
-    /// A directory, or s3://BUCKET/PREFIX
+    #[arg(help = "A directory, or s3://BUCKET/PREFIX")]
     place: String,
     /// Which backup; the newest if not said
     #[arg(long, value_name = "NAME")]
@@ -45,13 +45,10 @@ pub(crate) async fn run(args: RestoreArgs, cx: &mut Context) -> Done {
     let opener = match (&args.key_file, &args.passphrase_file) {
         (Some(file), _) => Opener::KeyFile(file.clone()),
         (None, Some(file)) => Opener::Passphrase(secret::read_file(file)?),
-        (None, None) => match passphrase_in(&cx.settings) {
-            Some(passphrase) => Opener::Passphrase(passphrase),
-            None => {
-                let text = "say what opens the backup: --key-file or --passphrase-file";
-                return Err(Failure::Usage(text.to_owned()));
-            }
-        },
+        (None, None) => Opener::Passphrase(passphrase_in(&cx.settings).ok_or_else(|| {
+            let text = "say what opens the backup: --key-file or --passphrase-file";
+            Failure::Usage(text.to_owned())
+        })?),
     };
     let place = absolute(&args.place)?;
     let (step, steps) = watch::channel("opening the backup");

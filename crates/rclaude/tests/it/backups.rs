@@ -151,7 +151,12 @@ async fn every_session_of_a_lost_machine_comes_back_with_its_files_conversation_
     let in_repo = json!({ "repository": { "url": repo } });
     let running = worked(&lost, in_repo.clone(), "echo running > b.txt").await;
     let hibernated = worked(&lost, in_repo.clone(), "echo hibernated > b.txt; rm a.txt").await;
-    let frozen = worked(&lost, json!({}), "echo frozen > /workspace/b.txt; ln -s b.txt /workspace/l; touch -d @7 /workspace/l b.txt").await;
+    let frozen = worked(
+        &lost,
+        json!({}),
+        "echo frozen > /workspace/b.txt; ln -s b.txt /workspace/l; touch -d @7 /workspace/l b.txt",
+    )
+    .await;
     let archived = worked(&lost, json!({}), "echo archived > ~/b.txt").await;
     // Nothing has been kept of it yet.
     let fresh = lost.session(in_repo).await;

@@ -277,15 +277,12 @@ impl Snapshots {
         }
         let mut missing = Vec::new();
         for (layer, saved) in few(work).await? {
-            match saved {
-                Some((saved, bytes)) => {
-                    added.bytes += bytes;
-                    layers.push(saved);
-                }
-                None => {
-                    tracing::error!(%layer, "a layer is neither here nor in the snapshot store");
-                    missing.push(layer);
-                }
+            if let Some((saved, bytes)) = saved {
+                added.bytes += bytes;
+                layers.push(saved);
+            } else {
+                tracing::error!(%layer, "a layer is neither here nor in the snapshot store");
+                missing.push(layer);
             }
         }
         if own {
@@ -389,15 +386,14 @@ impl Snapshots {
                 let same = known
                     .and_then(|known| known.get(&path))
                     .filter(|saved| saved.fingerprint == fingerprint);
-                let saved = match same {
-                    Some(saved) => saved.clone(),
-                    None => {
-                        let label = format!("{REPOSITORY}{server}/{name}");
-                        let saved = vault.save(&tree, &label).await?;
-                        added.bytes += saved.added_bytes;
-                        let digest = digest(tree).await?.to_string();
-                        SavedTree { snapshot: saved.id, digest, fingerprint }
-                    }
+                let saved = if let Some(saved) = same {
+                    saved.clone()
+                } else {
+                    let label = format!("{REPOSITORY}{server}/{name}");
+                    let saved = vault.save(&tree, &label).await?;
+                    added.bytes += saved.added_bytes;
+                    let digest = digest(tree).await?.to_string();
+                    SavedTree { snapshot: saved.id, digest, fingerprint }
                 };
                 trees.insert(path, saved);
             }
@@ -519,7 +515,9 @@ async fn fingerprint(tree: std::path::PathBuf) -> Result<String, Failure> {
                     use std::os::unix::fs::MetadataExt;
                     let facts = [meta.size().cast_signed(), meta.mtime(), meta.mtime_nsec()];
                     hash.update([0]);
-                    facts.iter().for_each(|fact| hash.update(fact.to_le_bytes()));
+                    for fact in facts {
+                        hash.update(fact.to_le_bytes());
+                    }
                 }
             }
         }

@@ -61,14 +61,13 @@ impl Snapshots {
     ) -> Result<Exported, Failure> {
         let scratch = self.0.scratch.make("export").map_err(Failure::disk("making room"))?;
         let place = scratch.path().join("vault");
-        let (key, shown) = match passphrase {
-            Some(passphrase) => (Key::Passphrase(passphrase), None),
-            None => {
-                let mut key = [0; 32];
-                aws_lc_rs::rand::fill(&mut key)
-                    .map_err(|_| Failure::Other("no randomness".to_owned()))?;
-                (Key::Random(key), Some(keyring::to_hex(&key)))
-            }
+        let (key, shown) = if let Some(passphrase) = passphrase {
+            (Key::Passphrase(passphrase), None)
+        } else {
+            let mut key = [0; 32];
+            aws_lc_rs::rand::fill(&mut key)
+                .map_err(|_| Failure::Other("no randomness".to_owned()))?;
+            (Key::Random(key), Some(keyring::to_hex(&key)))
         };
         let vault = Vault::open_or_create(&Location::Dir(place.clone()), &key).await?;
         self.fill(&vault, &state, scratch.path()).await?;

@@ -69,7 +69,7 @@ impl Snapshots {
             self.take_apart(&file, &scratch.path().join("vault"), key).await?;
         session.name = name.or(session.name);
         session.stack = stack;
-        Ok(sessions.adopt(session, once).await?)
+        sessions.adopt(session, once).await
     }
 
     /// Writes the archive to a file; its SHA-256.

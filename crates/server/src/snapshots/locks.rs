@@ -26,13 +26,12 @@ impl<K: Hash + Eq + Clone> Locks<K> {
         let lock = {
             let mut locks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             locks.retain(|_, lock| lock.strong_count() > 0);
-            match locks.get(name).and_then(Weak::upgrade) {
-                Some(lock) => lock,
-                None => {
-                    let lock = Arc::new(One::default());
-                    locks.insert(name.clone(), Arc::downgrade(&lock));
-                    lock
-                }
+            if let Some(lock) = locks.get(name).and_then(Weak::upgrade) {
+                lock
+            } else {
+                let lock = Arc::new(One::default());
+                locks.insert(name.clone(), Arc::downgrade(&lock));
+                lock
             }
         };
         lock.lock_owned().await

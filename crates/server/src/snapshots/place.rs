@@ -103,13 +103,12 @@ impl Place {
     /// where the layer is here as well: it is saved again when it is needed. Of what is there
     /// alone the database still says so, should that store come back.
     async fn recognise(&self, vault: &Vault) -> Result<(), Failure> {
-        let identity = match identify(vault).await? {
-            Some(identity) => identity,
-            None => {
-                let identity = crate::auth::random_hex();
-                vault.put(IDENTITY, identity.clone().into_bytes()).await?;
-                identity
-            }
+        let identity = if let Some(identity) = identify(vault).await? {
+            identity
+        } else {
+            let identity = crate::auth::random_hex();
+            vault.put(IDENTITY, identity.clone().into_bytes()).await?;
+            identity
         };
         let mut conn = self.store.read().await?;
         if meta::get(&mut conn, KNOWN).await?.as_ref() == Some(&identity) {

@@ -330,9 +330,10 @@ async fn database(
         .collect();
     // Where all of them are here, nothing need be known of any store: whatever is said to lie in
     // one may be removed here.
-    let rows: Vec<LayerRow> = match options.lazy {
-        true => manifest.layers.iter().map(manifest::SavedLayer::row).collect(),
-        false => Vec::new(),
+    let rows: Vec<LayerRow> = if options.lazy {
+        manifest.layers.iter().map(manifest::SavedLayer::row).collect()
+    } else {
+        Vec::new()
     };
     let identity = place::identify(vault).await?;
     let location = options.lazy.then(|| options.from.to_string());

@@ -525,17 +525,23 @@ impl Desk {
     }
 
     /// The states that a checkpoint may be of.
-    fn states_of(&self, mine: &Mine, checkpoint: &str) -> Outcome<Vec<State>> {
+    async fn states_of(&self, mine: &Mine, checkpoint: &str) -> Outcome<Vec<State>> {
         let made = mine.log.iter().find_map(|event| match &event.body {
             EventBody::CheckpointCreated { checkpoint: it } if it.id.as_str() == checkpoint => {
                 Some((it.seq, event.seq))
             }
             _ => None,
         });
-        match made {
-            Some((seq, created)) => Ok(mine.story.at(seq, created)),
-            None => wrong(format!("the log of {} says nothing of {checkpoint}", mine.id)),
+        if let Some((seq, created)) = made {
+            return Ok(mine.story.at(seq, created));
         }
+        // What a fork began with is older than its log.
+        let path = mine.at(&format!("/checkpoints/{checkpoint}"));
+        let shown = self.host.ok("GET", &path, None, None).await?;
+        if shown["kind"] == "origin" {
+            return Ok(mine.story.origin());
+        }
+        wrong(format!("the log of {} says nothing of {checkpoint}", mine.id))
     }
 
     async fn rewind(
@@ -579,7 +585,7 @@ impl Desk {
         let states = match to {
             None => return wrong(format!("the log of {} tells of no rewind {before}", mine.id)),
             Some(None) => mine.story.origin(),
-            Some(Some(to)) => self.states_of(mine, to.as_str())?,
+            Some(Some(to)) => self.states_of(mine, to.as_str()).await?,
         };
         mine.checkpoints.push(before);
         let open = mine.open();
@@ -616,7 +622,7 @@ impl Desk {
         let mut forks = Vec::new();
         for made in list {
             let at = made["origin"]["checkpoint"].as_str().unwrap_or_default().to_owned();
-            let states = self.states_of(mine, &at)?;
+            let states = self.states_of(mine, &at).await?;
             // It knows what its parent was told; its turns are its own.
             let known = mine.prompts.iter().map(|prompt| Prompt {
                 number: prompt.number,

@@ -143,7 +143,10 @@ impl SessionManager {
         let handle = self.handle(id).await?;
         handle.active();
         let mut link = handle.link();
-        if let Some(client) = link.borrow().clone().filter(|client| !client.is_closed()) {
+        let linked = link.borrow().clone().filter(|client| !client.is_closed());
+        if let Some(client) = linked
+            && self.stays_up(id).await?
+        {
             return Ok(client);
         }
         if !self.is_coming(id).await? {
@@ -167,6 +170,14 @@ impl SessionManager {
                 format!("the session's sandbox did not come up within {} s", WAKING.as_secs()),
             ))
         })
+    }
+
+    /// Whether its owner wants it running: one that was just asked to pause is linked a moment
+    /// longer, and what is begun there would stand still with it.
+    async fn stays_up(&self, id: &SessionId) -> Result<bool> {
+        let mut conn = self.engine.store.read().await.map_err(from_store)?;
+        let row = session::get(&mut conn, id).await.map_err(from_store)?;
+        Ok(row.desired == Desired::Running)
     }
 
     /// Whether the session's sandbox is on its way up already, and nothing need be written.
