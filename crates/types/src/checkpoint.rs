@@ -21,7 +21,8 @@ pub enum CheckpointKind {
     Rewind,
     /// The session was about to be forked.
     Fork,
-    /// What the session began with: another session's state, or an imported one.
+    /// What the session went on from: another session's state, an imported one, or what it was
+    /// rewound to.
     Origin,
 }
 

@@ -292,6 +292,7 @@ impl Actor {
         }
         let session = self.session.id.clone();
         let next = new_sandbox(&session, self.engine.provider.kind(), back.stack.clone(), now);
+        let origin = self.new_checkpoint(CheckpointKind::Origin);
         crash::point("before rewind");
         self.engine
             .commit(&self.session.id, async move |tx, log| {
@@ -299,7 +300,29 @@ impl Actor {
                 log.push(None, created(row));
                 log.push(None, EventBody::Rewound { to: back.to.clone(), before: id, scope });
                 back.write(tx, &session, now).await?;
-                sandbox::insert(tx, &next).await
+                let next = sandbox::insert(tx, &next).await?;
+                // What it goes on from is a state of its own: where it comes back to should its
+                // new machine be lost, and what a turn made there is taken back to.
+                let row = session::get(tx, &session).await?;
+                let entries = i64::try_from(log.entries().len()).unwrap_or(i64::MAX);
+                let after = SealedCheckpoint {
+                    seq: row.last_seq + entries,
+                    turn: None,
+                    sandbox: next.id,
+                    stack: back.stack,
+                    position: Position {
+                        conversation: back.conversation,
+                        undone: turn::undone(tx, &session).await?,
+                        generation: next.generation,
+                        stdout_offset: 0,
+                        stderr_offset: 0,
+                        ..sealed.position
+                    },
+                    bytes: 0,
+                    frozen_micros: 0,
+                    ..sealed
+                };
+                checkpoint::insert_sealed(tx, &origin, &after).await.map(drop)
             })
             .await?;
         crash::point("after rewind");

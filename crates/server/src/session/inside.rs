@@ -198,7 +198,13 @@ pub(super) fn watch_exec(
                         Ok(())
                     })
                     .await;
-                let Err(error) = written else { return };
+                let Err(error) = written else {
+                    // It may have been what the session waits for.
+                    if let Some(handle) = task.live.get(&session) {
+                        handle.nudge();
+                    }
+                    return;
+                };
                 tracing::warn!(session.id = %session, %error, "a command's end is not written yet");
                 tokio::time::sleep(END_AGAIN).await;
             }

@@ -56,7 +56,10 @@ impl Actor {
             Err(reason) => return self.reject(reason).await,
         };
         if let Err(why) = self.engine.snapshots.fetch(&self.sandbox.stack).await {
-            self.notice(NoticeLevel::Error, "snapshot_unavailable", why).await?;
+            // Every nudge is another attempt; its owner is told now and then.
+            if self.attempts.is_multiple_of(PATIENCE) {
+                self.notice(NoticeLevel::Error, "snapshot_unavailable", why).await?;
+            }
             return Ok(Next::Wait(self.backoff()));
         }
         let spec = self.spec(checkout);

@@ -404,6 +404,27 @@ fn a_server_that_dies_anywhere_in_a_rewind_or_a_fork_is_made_up_for() {
     go_through(PASTS);
 }
 
+/// What runs found, as short as it became.
+#[test]
+fn a_command_that_ran_when_its_session_was_rewound_has_ended() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let done: Outcome = runtime.block_on(async {
+        let host = Arc::new(Host::start(None).await?);
+        let can = host.abilities().await?;
+        let desk = Desk { host, can, numbers: Numbers::default() };
+        let mut mine = desk.new_session(false, false, 1).await?;
+        for op in [APPEND, Op::Checkpoint, Op::Count { to: 10_000 }, REWIND] {
+            desk.act(&mut mine, op).await?;
+        }
+        finish(&desk, &mut mine).await?;
+        nothing_is_left(&desk).await?;
+        desk.host.end().await
+    });
+    if let Err(Wrong(why)) = done {
+        panic!("{why}");
+    }
+}
+
 #[test]
 fn every_point_of_the_server_is_on_some_journey_and_every_journey_leads_to_a_point() {
     let tested: BTreeSet<String> = ALL
