@@ -135,7 +135,8 @@ async fn an_agent_that_reads_nothing_does_not_hold_up_its_session() {
     let id = platform.session(json!({"prompt": {"text": long}})).await;
     let ran = platform.run(&["exec", &id, "--", "echo", "still here"]).await;
     assert_eq!(ran.stdout, "still here\n", "{}", ran.stderr);
-    platform.ok("POST", &format!("/v1/sessions/{id}/pause"), None).await;
+    let hibernate = Some(json!({"depth": "hibernate"}));
+    platform.ok("POST", &format!("/v1/sessions/{id}/pause"), hibernate).await;
     let turn = platform.first_turn(&id).await;
     let ended = platform.ended(&id, &turn).await;
     assert!(matches!(ended, EventBody::TurnEnded { outcome: TurnOutcome::Interrupted, .. }));

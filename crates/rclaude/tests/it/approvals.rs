@@ -114,7 +114,9 @@ async fn what_is_always_allowed_is_not_asked_again_even_after_a_stop() {
     let always = json!({"decision": "allow", "always": true});
     assert_eq!(platform.decide(&id, asked.id.as_str(), always).await.0, 200);
     completed(&platform, &id, &turn).await;
-    platform.ok("POST", &format!("/v1/sessions/{id}/pause"), None).await;
+    platform
+        .ok("POST", &format!("/v1/sessions/{id}/pause"), Some(json!({"depth": "hibernate"})))
+        .await;
     let again = script(&json!([[bash(command)], [{"text": "ok"}]]));
     let turn = platform.send(&id, &again).await;
     completed(&platform, &id, &turn).await;
@@ -237,7 +239,7 @@ async fn a_model_changed_between_turns_is_the_one_asked_and_outlives_a_stop() {
     let turn = platform.send(&id, &script(&json!([[{"text": "two"}]]))).await;
     completed(&platform, &id, &turn).await;
     assert_eq!(models(&platform).last().unwrap(), "claude-sonnet-5-5");
-    platform.ok("POST", &format!("{path}/pause"), None).await;
+    platform.ok("POST", &format!("{path}/pause"), Some(json!({"depth": "hibernate"}))).await;
     let turn = platform.send(&id, &script(&json!([[{"text": "three"}]]))).await;
     completed(&platform, &id, &turn).await;
     assert_eq!(models(&platform).last().unwrap(), "claude-sonnet-5-5");

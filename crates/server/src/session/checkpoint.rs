@@ -10,7 +10,7 @@ use rclaude_sandbox::provider::{Layering, Result as ProviderResult, SandboxRef, 
 use rclaude_store::{
     Result as StoreResult, Tx, agent as agent_rows,
     checkpoint::{self, CheckpointRow, NewCheckpoint, Position, SealedCheckpoint, Sequel},
-    clock, sandbox, session, turn,
+    clock, exec, sandbox, session, turn,
 };
 use rclaude_types::{
     CheckpointId, CheckpointKind, EventBody, LayerId, NoticeLevel, Phase, RewindScope,
@@ -293,11 +293,18 @@ impl Actor {
         let session = self.session.id.clone();
         let next = new_sandbox(&session, self.engine.provider.kind(), back.stack.clone(), now);
         let origin = self.new_checkpoint(CheckpointKind::Origin);
+        let left = self.sandbox.id.clone();
         crash::point("before rewind");
         self.engine
             .commit(&self.session.id, async move |tx, log| {
                 let row = checkpoint::seal(tx, &id, &sealed).await?;
                 log.push(None, created(row));
+                // They go with the machine that is left.
+                for row in exec::mark_lost(tx, &left, now).await? {
+                    let (id, reason) = (row.exec.id, Some("the session was rewound".to_owned()));
+                    let (exit_code, signal) = (None, None);
+                    log.push(None, EventBody::ExecEnded { id, exit_code, signal, reason });
+                }
                 log.push(None, EventBody::Rewound { to: back.to.clone(), before: id, scope });
                 back.write(tx, &session, now).await?;
                 let next = sandbox::insert(tx, &next).await?;

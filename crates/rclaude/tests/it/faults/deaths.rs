@@ -98,7 +98,9 @@ async fn a_supervisor_killed_under_a_turn_is_not_missed() {
     completed(&platform, &id, &turn).await;
     let (other, _) = platform.prompt(&script(&json!([[{"text": "another"}]]))).await;
     assert_eq!(platform.get(&other).await.status, SessionStatus::Idle);
-    platform.ok("POST", &format!("/v1/sessions/{id}/pause"), None).await;
+    platform
+        .ok("POST", &format!("/v1/sessions/{id}/pause"), Some(json!({"depth": "hibernate"})))
+        .await;
     works(&platform, &id).await;
     platform.end().await;
 }

@@ -127,7 +127,9 @@ async fn a_session_stopped_in_mid_turn_ends_the_turn_and_takes_the_next_prompt()
     let platform = Platform::start().await;
     let id = platform.session(json!({"prompt": {"text": patient()}})).await;
     began(&platform, &id).await;
-    platform.ok("POST", &format!("/v1/sessions/{id}/pause"), None).await;
+    platform
+        .ok("POST", &format!("/v1/sessions/{id}/pause"), Some(json!({"depth": "hibernate"})))
+        .await;
     let turn = platform.first_turn(&id).await;
     assert_eq!(outcome(&platform, &id, &turn).await, TurnOutcome::Interrupted);
     works(&platform, &id).await;
