@@ -30,7 +30,6 @@ fn all() -> impl Iterator<Item = Sql> {
 
 /// Texts that look at every row of a table, and why they may.
 const SCANS: &[(&str, &str)] = &[
-    ("rclaude_store::carry::FORGET_LAYERS", "wants all layers"),
     ("rclaude_store::carry::STACKS", "wants the layers of all checkpoints"),
     ("rclaude_store::checkpoint::ALL_STACKS", "wants the layers of all checkpoints"),
     (
