@@ -83,6 +83,7 @@ impl Truth {
         );
         match self.rung() {
             // Nothing is counted where there is no sandbox.
+            None if Rung::of(next).is_none() => self.bytes = 0,
             None => {
                 self.seen = self.seen.max(self.now);
                 self.bytes = 0;
