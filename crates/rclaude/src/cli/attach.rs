@@ -66,7 +66,7 @@ async fn wake(cx: &mut Context, client: &Client, session: &Session) -> Result<()
             cx.ui.note(&format!("{name} was {rung}{}; waking it", why.unwrap_or_default()));
         }
         Err(failure @ Failure::Problem(_)) if is_spent(&failure) => {
-            cx.ui.failure(&failure, cx.json)
+            cx.ui.failure(&failure, cx.json);
         }
         Err(failure) => return Err(failure),
     }

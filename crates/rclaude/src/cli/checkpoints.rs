@@ -61,9 +61,10 @@ pub(crate) async fn run(args: CheckpointsArgs, cx: &mut Context) -> Done {
         ));
         return Ok(Exit::OK);
     }
-    let turns = match checkpoints.iter().any(|checkpoint| checkpoint.turn.is_some()) {
-        true => cx.ui.wait("asking the server", numbers(&client, &args.session)).await?,
-        false => HashMap::new(),
+    let turns = if checkpoints.iter().any(|checkpoint| checkpoint.turn.is_some()) {
+        cx.ui.wait("asking the server", numbers(&client, &args.session)).await?
+    } else {
+        HashMap::new()
     };
     let text = render(cx.ui.out(), &checkpoints, &turns, ui::now());
     cx.ui.print(&text)?;

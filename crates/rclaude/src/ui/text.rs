@@ -102,9 +102,10 @@ pub(crate) fn span(seconds: u64) -> String {
         (count, name)
     });
     let words: Vec<_> = parts.filter(|(count, _)| *count > 0).collect();
-    match words.is_empty() {
-        true => "0s".to_owned(),
-        false => words.into_iter().map(|(count, name)| format!("{count}{name}")).collect(),
+    if words.is_empty() {
+        "0s".to_owned()
+    } else {
+        words.into_iter().map(|(count, name)| format!("{count}{name}")).collect()
     }
 }
 

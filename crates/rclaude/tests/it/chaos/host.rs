@@ -65,7 +65,7 @@ impl Host {
     /// Starts a server with its data on the disk `at`, or on the usual one.
     pub(super) async fn start(at: Option<&Path>) -> Outcome<Self> {
         let home = tempfile::tempdir().unwrap();
-        let data = at.unwrap_or(home.path()).join("data");
+        let data = at.unwrap_or_else(|| home.path()).join("data");
         fs::create_dir(&data).unwrap();
         symlink(installed_agents(), data.join("agents")).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

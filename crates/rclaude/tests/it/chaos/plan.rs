@@ -98,6 +98,7 @@ pub(super) struct Step {
 
 /// What the host and the server let a run do.
 #[derive(Debug, Clone, Copy, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is there or not, by itself")]
 pub(super) struct Abilities {
     /// The API takes a pause's depth.
     pub(super) depths: bool,
