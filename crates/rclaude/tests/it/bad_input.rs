@@ -180,7 +180,7 @@ async fn a_prompt_of_two_megabytes_works_and_one_of_more_than_four_is_refused() 
     let run = ["run", "--yolo", "--name", "large", "-"];
     let (code, out, stderr) = platform.feed(&run, large.into_bytes()).await;
     assert_eq!((code, &*out), (Some(0), &b"Read.\n"[..]), "{stderr}\n{}", platform.log());
-    let events = platform.events("large").await.len();
+    let turns = platform.ok("GET", "/v1/sessions/large/turns", None).await;
 
     let huge = "x".repeat((4 << 20) + 1);
     for run in [&["run", "-"][..], &["send", "large", "-"]] {
@@ -188,7 +188,8 @@ async fn a_prompt_of_two_megabytes_works_and_one_of_more_than_four_is_refused() 
         assert_eq!((code, out.len()), (Some(2), 0), "{stderr}");
         assert!(stderr.contains("text") && stderr.contains("4194304 are allowed"), "{stderr}");
     }
-    assert_eq!(platform.events("large").await.len(), events, "nothing was queued");
+    let after = platform.ok("GET", "/v1/sessions/large/turns", None).await;
+    assert_eq!(after, turns, "nothing was queued");
     assert_eq!(platform.run(&["ls", "--json"]).await.stdout.lines().count(), 1);
     platform.end().await;
 }

@@ -12,7 +12,7 @@
 //!     spec.json              what was asked for; there once the disk is complete
 //!     state.json             what runs; written before the sandbox takes its first step
 //!     agentd.sock            where its daemon listens
-//!     disk/upper/ disk/work/ in place of `upper` and `work`, on btrfs: `disk` is a subvolume
+//!     disk/                  on btrfs, in their place: a subvolume that holds `upper` and `work`
 //!   layers/<layer id>/       complete and never changed; `<layer id>.draft/` is neither yet
 //!     tree/                  what it shows, relative to the root; owners as a sandbox sees them
 //!     disk/                  in its place, a snapshot of a sandbox's `disk` (its `upper` shows)

@@ -13,7 +13,8 @@ use rclaude_store::{
     clock, exec, sandbox, session, turn,
 };
 use rclaude_types::{
-    CheckpointId, CheckpointKind, EventBody, LayerId, NoticeLevel, Phase, RewindScope,
+    CheckpointId, CheckpointKind, EventBody, LayerId, NoticeLevel, Phase, RewindScope, SessionId,
+    Timestamp,
 };
 use tokio::{task::JoinHandle, time::Instant};
 
@@ -77,15 +78,7 @@ impl Actor {
 
     /// An automatic checkpoint to ask for.
     pub(super) fn new_checkpoint(&self, kind: CheckpointKind) -> NewCheckpoint {
-        NewCheckpoint {
-            id: CheckpointId::generate(),
-            session: self.session.id.clone(),
-            kind,
-            note: None,
-            sequel: None,
-            layer: LayerId::generate(),
-            at: self.engine.now(),
-        }
+        new_checkpoint(&self.session.id, kind, self.engine.now())
     }
 
     /// Makes the checkpoint that is wanted, if there is one.
@@ -106,9 +99,14 @@ impl Actor {
         if self.sandbox.phase == Phase::Archived {
             return self.without_files(layering, row).await;
         }
-        let since = self.newest_layer().await?;
+        let mut conn = self.engine.store.read().await?;
+        let (session, sandbox) = (&self.session.id, &self.sandbox.id);
+        let before = checkpoint::latest_of_sandbox(&mut conn, session, sandbox).await?;
+        drop(conn);
+        // The layer of this sandbox that the next may build on.
+        let since = before.as_ref().and_then(|before| before.stack.first());
         if self.sandbox.phase == Phase::Running {
-            if !self.is_prepared(&row, since.as_ref()) {
+            if !self.is_prepared(&row, since) {
                 return Ok(Next::Wait(INSPECTION));
             }
             let unwritten = self.turn_ended.and_then(|at| WRITING.checked_sub(at.elapsed()));
@@ -117,7 +115,7 @@ impl Actor {
             }
         }
         self.sealing = None;
-        match self.make(layering, row.clone(), since).await? {
+        match self.make(layering, row.clone(), before).await? {
             Ok(()) => {
                 self.kept_at = Instant::now();
                 self.attempts = 0;
@@ -168,21 +166,13 @@ impl Actor {
         false
     }
 
-    /// The layer of this sandbox that the next may build on.
-    async fn newest_layer(&self) -> Result<Option<LayerId>, TickError> {
-        let mut conn = self.engine.store.read().await?;
-        let (session, sandbox) = (&self.session.id, &self.sandbox.id);
-        let newest = checkpoint::latest_of_sandbox(&mut conn, session, sandbox).await?;
-        Ok(newest.and_then(|row| row.stack.into_iter().next()))
-    }
-
     /// Seals files, then all the rest in one transaction. The inner error is for the session's
     /// owner.
     async fn make(
         &mut self,
         layering: &dyn Layering,
         row: CheckpointRow,
-        since: Option<LayerId>,
+        before: Option<CheckpointRow>,
     ) -> Result<Result<(), String>, TickError> {
         let mut conn = self.engine.store.read().await?;
         // Before the files: whatever happens meanwhile is not among what the checkpoint includes.
@@ -191,11 +181,10 @@ impl Actor {
         let current = turn::current(&mut conn, &self.session.id).await?;
         let last = turn::last_begun(&mut conn, &self.session.id, 1).await?;
         let undone = turn::undone(&mut conn, &self.session.id).await?;
-        let before =
-            checkpoint::latest_of_sandbox(&mut conn, &session.id, &self.sandbox.id).await?;
         drop(conn);
         let reference = self.reference();
-        let taken = seal(layering, &reference, &row.layer, since.as_ref()).await;
+        let since = before.as_ref().and_then(|before| before.stack.first());
+        let taken = seal(layering, &reference, &row.layer, since).await;
         let (taken, kept) = match taken {
             Ok(done) => done,
             Err(error) => return Ok(Err(chain(&error))),
@@ -292,7 +281,6 @@ impl Actor {
         }
         let session = self.session.id.clone();
         let next = new_sandbox(&session, self.engine.provider.kind(), back.stack.clone(), now);
-        let origin = self.new_checkpoint(CheckpointKind::Origin);
         let left = self.sandbox.id.clone();
         crash::point("before rewind");
         self.engine
@@ -329,7 +317,7 @@ impl Actor {
                     frozen_micros: 0,
                     ..sealed
                 };
-                checkpoint::insert_sealed(tx, &origin, &after).await.map(drop)
+                went_on_from(tx, &session, &after, now).await
             })
             .await?;
         crash::point("after rewind");
@@ -428,12 +416,7 @@ struct Back {
 }
 
 impl Back {
-    async fn write(
-        &self,
-        tx: &mut Tx,
-        session: &rclaude_types::SessionId,
-        now: rclaude_types::Timestamp,
-    ) -> StoreResult<()> {
+    async fn write(&self, tx: &mut Tx, session: &SessionId, now: Timestamp) -> StoreResult<()> {
         if let Some(link) = agent_rows::get(tx, session).await? {
             agent_rows::end(tx, session, &link.exec).await?;
         }
@@ -442,6 +425,35 @@ impl Back {
         }
         session::set_agent_session(tx, session, self.conversation.as_deref(), now).await
     }
+}
+
+/// A checkpoint to ask for, with the names of what it will be.
+pub(super) fn new_checkpoint(
+    session: &SessionId,
+    kind: CheckpointKind,
+    at: Timestamp,
+) -> NewCheckpoint {
+    NewCheckpoint {
+        id: CheckpointId::generate(),
+        session: session.clone(),
+        kind,
+        note: None,
+        sequel: None,
+        layer: LayerId::generate(),
+        at,
+    }
+}
+
+/// Writes down the state that a session goes on from: what it comes back to should its machine be
+/// lost before there is another, and what its first turn there is taken back to.
+pub(super) async fn went_on_from(
+    tx: &mut Tx,
+    session: &SessionId,
+    state: &SealedCheckpoint,
+    at: Timestamp,
+) -> StoreResult<()> {
+    let new = new_checkpoint(session, CheckpointKind::Origin, at);
+    checkpoint::insert_sealed(tx, &new, state).await.map(drop)
 }
 
 fn created(row: CheckpointRow) -> EventBody {

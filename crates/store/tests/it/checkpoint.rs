@@ -68,7 +68,10 @@ async fn a_checkpoint_is_wanted_then_sealed_once_and_says_all_it_was_told() {
     let mut conn = home.store.read().await.unwrap();
     let wanted = checkpoint::wanted(&mut conn, &session).await.unwrap().unwrap();
     assert_eq!((wanted.state, wanted.sequel), (CheckpointState::Wanted, Some(sequel)));
-    assert_eq!(checkpoint::wanted_layers(&mut conn).await.unwrap(), [new.layer.clone()]);
+    assert_eq!(
+        checkpoint::wanted_layers(&mut conn).await.unwrap(),
+        std::slice::from_ref(&new.layer)
+    );
     // What is not made yet is not there.
     assert!(checkpoint::list(&mut conn, &session, None, 9).await.unwrap().is_empty());
     assert_eq!(checkpoint::latest_id(&mut conn, &session).await.unwrap(), None);

@@ -1,5 +1,7 @@
 //! Databases of earlier versions.
 
+use std::fmt::Write as _;
+
 use rclaude_store::{Store, checkpoint, clock, sandbox, session};
 use rclaude_types::{Desired, Phase, SandboxId, SessionId, Timestamp};
 use sqlx::{AssertSqlSafe, Connection as _, SqliteConnection};
@@ -18,7 +20,8 @@ fn rows(
          updated_at) VALUES ('{session}', '{name}', '{{}}', '{desired}', 1, 0, 0, 5, 5);"
     );
     for (sandbox, phase) in sandboxes {
-        rows += &format!(
+        let _ = write!(
+            rows,
             "INSERT INTO sandbox (id, session, provider, phase, generation, token, created_at, \
              updated_at) VALUES ('{sandbox}', '{session}', 'local', '{phase}', 3, 't', 5, 5);"
         );

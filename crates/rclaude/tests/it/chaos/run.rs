@@ -85,6 +85,7 @@ impl Run {
     async fn step(&mut self, step: Step) -> Outcome {
         let place = self.place(step);
         let fault = step.fault.filter(|timed| self.is_possible(timed.fault));
+        self.places.iter_mut().flatten().for_each(Mine::begin_step);
         self.shake(fault);
         let accident = Accident::new(self, fault);
         let done = match (step.op, self.places[place].take()) {

@@ -41,6 +41,8 @@ pub(super) struct Mine {
     pub(super) sandbox: String,
     /// How often something came in the way of what runs in it.
     pub(super) shakes: Arc<AtomicU32>,
+    /// The same, before the step that is under way and what may go wrong in it.
+    shakes_before: u32,
     born: Instant,
     used: i64,
 }
@@ -132,6 +134,7 @@ impl Desk {
             checkpoints: Vec::new(),
             log: Vec::new(),
             shakes: Arc::default(),
+            shakes_before: 0,
             born: Instant::now(),
             used: 0,
         }
@@ -290,7 +293,7 @@ impl Desk {
     }
 
     async fn count(&self, mine: &mut Mine, to: u16) -> Outcome {
-        let shakes = mine.shakes();
+        let shakes = mine.shakes_before;
         let command = format!("for i in $(seq {to}); do echo $i; sleep 0.03; done");
         let exec = self.begin(mine, &command).await?;
         mine.counts.push(Count { exec, to, shakes, read: 0, left: false });
@@ -353,7 +356,7 @@ impl Desk {
         let done = json!({ "text": "word ".repeat(10) });
         let last = if slow { json!([{ "slow": [10, 0.05] }, done]) } else { json!([done]) };
         let text = format!("{} {}", mark(number), script(&json!([[write], last])));
-        let shakes = mine.shakes();
+        let shakes = mine.shakes_before;
         let from = self.end_of_log(mine).await?;
         let (body, key) = (json!({ "text": text }), self.host.key());
         let turn = self.host.ok("POST", &mine.at("/turns"), Some(&body), Some(&key)).await?;
@@ -797,6 +800,11 @@ impl Mine {
     /// How often something came in the way of what runs in it.
     fn shakes(&self) -> u32 {
         self.shakes.load(Ordering::SeqCst)
+    }
+
+    /// Another step begins.
+    pub(super) fn begin_step(&mut self) {
+        self.shakes_before = self.shakes();
     }
 
     fn shake(&self) {

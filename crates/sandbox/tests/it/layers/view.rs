@@ -18,7 +18,8 @@ def show(path):
     if stat.S_ISREG(s.st_mode):
         with open(path, "rb") as f: what += [str(s.st_size), hashlib.sha1(f.read()).hexdigest()]
     if stat.S_ISLNK(s.st_mode): what += [repr(os.readlink(path))]
-    if not stat.S_ISDIR(s.st_mode): what += [repr(names.setdefault((s.st_dev, s.st_ino), path))]
+    # What it is too: on btrfs, files of two layers may have the same inode number.
+    if not stat.S_ISDIR(s.st_mode): what += [repr(names.setdefault((s.st_ino, *what[1:]), path))]
     if not stat.S_ISLNK(s.st_mode):
         what += [repr((n, os.getxattr(path, n, follow_symlinks=False))) for n in sorted(os.listxattr(path, follow_symlinks=False)) if n.startswith(("user.", "system.posix"))]
     lines.append(" ".join(what))

@@ -5,13 +5,13 @@ use std::{collections::HashMap, sync::Arc};
 use rclaude_store::{
     StoreError,
     carry::{self, CarriedTurn},
-    checkpoint::{self, NewCheckpoint, Position, SealedCheckpoint},
+    checkpoint::{Position, SealedCheckpoint},
     sandbox,
     session::{self, NewSession, SessionSettings},
 };
 use rclaude_types::{
-    CheckpointId, CheckpointKind, ErrorCode, Event, LayerId, NoticeLevel, Origin, Problem,
-    SealMethod, Session, SessionId, Timestamp, TurnId,
+    ErrorCode, Event, LayerId, NoticeLevel, Origin, Problem, SealMethod, Session, SessionId,
+    Timestamp, TurnId,
 };
 
 use super::{
@@ -21,7 +21,10 @@ use super::{
     sessions::{checkout_row, new_sandbox},
     view::view,
 };
-use crate::{repo::Checkout, session::engine::Engine};
+use crate::{
+    repo::Checkout,
+    session::{checkpoint::went_on_from, engine::Engine},
+};
 
 /// A session as it is to be here.
 #[derive(Debug)]
@@ -124,15 +127,6 @@ impl SessionManager {
                 log.notice(None, NoticeLevel::Info, "imported", text);
                 let first = new_sandbox(&session, provider, stack.clone(), now);
                 sandbox::insert(tx, &first).await?;
-                let new = NewCheckpoint {
-                    id: CheckpointId::generate(),
-                    session: session.clone(),
-                    kind: CheckpointKind::Origin,
-                    note: None,
-                    sequel: None,
-                    layer: LayerId::generate(),
-                    at: now,
-                };
                 let sealed = SealedCheckpoint {
                     // The history, and the entry that ends it.
                     seq: i64::try_from(events.len()).unwrap_or(i64::MAX).saturating_add(1),
@@ -144,9 +138,9 @@ impl SessionManager {
                     bytes: 0,
                     frozen_micros: 0,
                 };
-                checkpoint::insert_sealed(tx, &new, &sealed).await?;
+                went_on_from(tx, &session, &sealed, now).await?;
                 once::answer(tx, once.as_ref(), session.as_str()).await?;
-                Ok(Once::Done(()))
+                Ok(Once::Done(session))
             })
             .await
             .map_err(|error| match error {
@@ -157,13 +151,7 @@ impl SessionManager {
                 ),
                 error => from_store(error),
             })?;
-        let id = match made {
-            Once::Done(()) => id,
-            Once::Before(first) => first
-                .parse()
-                .map_err(|_| Problem::new(ErrorCode::Internal, "a stored id is damaged"))?,
-            Once::Mismatch => return Err(once::mismatch()),
-        };
+        let id: SessionId = made.id()?;
         let mut conn = engine.store.read().await.map_err(from_store)?;
         let row = session::get(&mut conn, &id).await.map_err(from_store)?;
         engine.wake(&id, row.last_seq);

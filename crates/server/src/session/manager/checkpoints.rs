@@ -13,17 +13,24 @@ use rclaude_store::{
 };
 use rclaude_types::{
     Checkpoint, CheckpointId, CheckpointKind, CreateCheckpoint, Desired, ErrorCode, EventBody,
-    Fork, LayerId, Origin, Page, Problem, Rewind, Session, SessionId, Timestamp, TurnId,
+    Fork, Origin, Page, Problem, Rewind, Session, SessionId, Timestamp,
 };
 
 use super::{
     Idempotency, Result, SessionManager,
     once::{self, Once},
-    problems::from_store,
+    problems::{self, from_store},
     sessions::new_sandbox,
+    turns,
     view::view,
 };
-use crate::{crash, session::log::NewEvents};
+use crate::{
+    crash,
+    session::{
+        checkpoint::{new_checkpoint, went_on_from},
+        log::NewEvents,
+    },
+};
 
 /// How long a checkpoint may take; one of a large workspace's first states has much to copy.
 const SEALING: Duration = Duration::from_mins(10);
@@ -42,23 +49,14 @@ impl SessionManager {
         Ok(row.checkpoint)
     }
 
-    /// A page of its checkpoints, newest first; `cursor` is the last seen.
+    /// A page of its checkpoints, newest first; `given` is a cursor, the last seen.
     pub async fn checkpoints(
         &self,
         id: &SessionId,
-        cursor: Option<String>,
+        given: Option<String>,
         limit: u32,
     ) -> Result<Page<Checkpoint>> {
-        let before = match cursor.as_deref().map(str::parse::<CheckpointId>) {
-            None => None,
-            Some(Ok(before)) => Some(before),
-            Some(Err(_)) => {
-                return Err(Problem::new(
-                    ErrorCode::InvalidRequest,
-                    "cursor: give the next_cursor of the page before, or none for the first page",
-                ));
-            }
-        };
+        let before: Option<CheckpointId> = problems::cursor(given.as_deref())?;
         let limit = limit.clamp(1, 200);
         let mut conn = self.engine.store.read().await.map_err(from_store)?;
         let rows =
@@ -250,16 +248,7 @@ impl SessionManager {
         }
         self.hopeless(id).await?;
         let now = self.engine.now();
-        let new = NewCheckpoint {
-            id: CheckpointId::generate(),
-            session: id.clone(),
-            kind,
-            note,
-            sequel,
-            layer: LayerId::generate(),
-            at: now,
-        };
-        let wanted = new.id.clone();
+        let new = NewCheckpoint { note, sequel, ..new_checkpoint(id, kind, now) };
         crash::point("before want");
         let asked = self
             .engine
@@ -272,18 +261,12 @@ impl SessionManager {
                 }
                 checkpoint::want(tx, &new).await?;
                 once::answer(tx, once.as_ref(), new.id.as_str()).await?;
-                Ok(Once::Done(()))
+                Ok(Once::Done(new.id))
             })
             .await
             .map_err(from_store)?;
         crash::point("after want");
-        let wanted = match asked {
-            Once::Done(()) => wanted,
-            Once::Before(first) => first
-                .parse()
-                .map_err(|_| Problem::new(ErrorCode::Internal, "a stored id is damaged"))?,
-            Once::Mismatch => return Err(once::mismatch()),
-        };
+        let wanted: CheckpointId = asked.id()?;
         let handle = self.handle(id).await?;
         handle.nudge();
         let mut news = handle.last_seq();
@@ -378,28 +361,9 @@ impl Child<'_> {
         let mut log = NewEvents::default();
         log.push(None, EventBody::SessionCreated { name, origin });
         if let Some(prompt) = &request.prompt {
-            let turn = turn::NewTurn {
-                id: TurnId::generate(),
-                session: id.clone(),
-                text: prompt.text.clone(),
-                steer: false,
-                input: serde_json::Value::Null,
-                at: now,
-            };
-            turn::enqueue(tx, &turn).await?;
-            let text = prompt.text.clone();
-            log.push(Some(turn.id), EventBody::TurnQueued { text, steer: false });
+            turns::queue(tx, &mut log, id, prompt.text.clone(), false, now).await?;
         }
         let (seq, _) = event::append(tx, id, now, log.entries()).await?;
-        let new = NewCheckpoint {
-            id: CheckpointId::generate(),
-            session: id.clone(),
-            kind: CheckpointKind::Origin,
-            note: None,
-            sequel: None,
-            layer: LayerId::generate(),
-            at: now,
-        };
         let sealed = SealedCheckpoint {
             seq,
             turn: None,
@@ -410,6 +374,6 @@ impl Child<'_> {
             bytes: 0,
             frozen_micros: 0,
         };
-        checkpoint::insert_sealed(tx, &new, &sealed).await.map(drop)
+        went_on_from(tx, id, &sealed, now).await
     }
 }

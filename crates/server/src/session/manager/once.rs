@@ -1,5 +1,7 @@
 //! Doing a request once, however often it comes.
 
+use std::str::FromStr;
+
 use rclaude_store::{StoreError, Tx, idempotency};
 use rclaude_types::{ErrorCode, Problem, Timestamp};
 use serde_json::Value;
@@ -34,6 +36,22 @@ impl SessionManager {
             idempotency::Claim::Same(_) | idempotency::Claim::Mismatch => Err(mismatch()),
         }
     }
+}
+
+impl<T: FromStr> Once<T> {
+    /// The id of what the request made, now or before.
+    pub(super) fn id(self) -> Result<T, Problem> {
+        match self {
+            Self::Done(id) => Ok(id),
+            Self::Before(first) => stored(&first),
+            Self::Mismatch => Err(mismatch()),
+        }
+    }
+}
+
+/// An id as it was stored with a key.
+pub(super) fn stored<T: FromStr>(id: &str) -> Result<T, Problem> {
+    id.parse().map_err(|_| Problem::new(ErrorCode::Internal, "a stored id is damaged"))
 }
 
 /// Claims the request's key in the transaction that does it; `Some` if there is nothing to do.

@@ -1,5 +1,7 @@
 //! The store's and the daemon's errors in words for a caller.
 
+use std::str::FromStr;
+
 use rclaude_sandbox::agentd;
 use rclaude_store::StoreError;
 use rclaude_types::{ErrorCode, Problem, SessionId};
@@ -47,6 +49,16 @@ pub(super) fn from_daemon(error: agentd::Error) -> Problem {
             format!("{error}; it is being brought back, so try again in a moment"),
         ),
     }
+}
+
+/// What a page's cursor says: where the page before it ended.
+pub(super) fn cursor<T: FromStr>(given: Option<&str>) -> Result<Option<T>, Problem> {
+    given.map(str::parse).transpose().map_err(|_| {
+        Problem::new(
+            ErrorCode::InvalidRequest,
+            "cursor: give the next_cursor of the page before, or none for the first page",
+        )
+    })
 }
 
 /// There is no such session.

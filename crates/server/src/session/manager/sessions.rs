@@ -6,17 +6,17 @@ use rclaude_sandbox::provider::ProviderKind;
 use rclaude_store::{
     Conn, StoreError, Tx, clock, sandbox, session,
     session::{Checkout as CheckoutRow, NewSession, SessionPage, SessionRow, SessionSettings},
-    turn,
 };
 use rclaude_types::{
     CreateSession, Depth, Desired, ErrorCode, EventBody, LayerId, Page, PauseSession, Phase,
-    Problem, SandboxId, Session, SessionId, Timestamp, TurnId, UpdateSession,
+    Problem, SandboxId, Session, SessionId, Timestamp, UpdateSession,
 };
 
 use super::{
     Idempotency, Result, SessionFilter, SessionManager,
     once::{self, Once},
-    problems::from_store,
+    problems::{cursor, from_store},
+    turns,
     view::view,
 };
 use crate::{
@@ -104,23 +104,12 @@ impl SessionManager {
     }
 
     async fn get_by_text(&self, id: &str) -> Result<Session> {
-        let id =
-            id.parse().map_err(|_| Problem::new(ErrorCode::Internal, "a stored id is damaged"))?;
-        self.get(&id).await
+        self.get(&once::stored(id)?).await
     }
 
     /// A page, newest first.
     pub async fn list(&self, filter: SessionFilter) -> Result<Page<Session>> {
-        let before = match filter.cursor.as_deref().map(str::parse) {
-            None => None,
-            Some(Ok(id)) => Some(id),
-            Some(Err(_)) => {
-                return Err(Problem::new(
-                    ErrorCode::InvalidRequest,
-                    "cursor: give the next_cursor of the page before, or none for the first page",
-                ));
-            }
-        };
+        let before = cursor(filter.cursor.as_deref())?;
         let limit = filter.limit.clamp(1, 200);
         let page = SessionPage { labels: filter.labels, before, limit };
         let mut conn = self.engine.store.read().await.map_err(from_store)?;
@@ -331,16 +320,7 @@ async fn insert(
     }
     sandbox::insert(tx, &new_sandbox(&id, provider, Vec::new(), now)).await?;
     if let Some(prompt) = prompt {
-        let turn = turn::NewTurn {
-            id: TurnId::generate(),
-            session: id,
-            text: prompt.text.clone(),
-            steer: false,
-            input: serde_json::Value::Null,
-            at: now,
-        };
-        turn::enqueue(tx, &turn).await?;
-        log.push(Some(turn.id), EventBody::TurnQueued { text: prompt.text, steer: false });
+        turns::queue(tx, log, &id, prompt.text, false, now).await?;
     }
     Ok(())
 }

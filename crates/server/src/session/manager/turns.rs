@@ -1,17 +1,17 @@
 //! Prompts: queueing, steering, cancelling, interrupting.
 
-use rclaude_store::{agent as agent_rows, session, turn};
+use rclaude_store::{Tx, agent as agent_rows, session, turn};
 use rclaude_types::{
-    CreateTurn, Desired, ErrorCode, EventBody, Page, Problem, Session, SessionId, Turn, TurnId,
-    TurnOutcome,
+    CreateTurn, Desired, ErrorCode, EventBody, Page, Problem, Session, SessionId, Timestamp, Turn,
+    TurnId, TurnOutcome,
 };
 
 use super::{
     Idempotency, Result, SessionManager,
     once::{self, Once},
-    problems::from_store,
+    problems::{cursor, from_store},
 };
-use crate::{agent, crash};
+use crate::{agent, crash, session::log::NewEvents};
 
 impl SessionManager {
     /// Queues a prompt, or steers the turn under way. Wakes a session that is paused.
@@ -37,18 +37,9 @@ impl SessionManager {
                     (true, Some(link)) => turn::current(tx, &session).await?.map(|_| link.exec),
                     _ => None,
                 };
-                let new = turn::NewTurn {
-                    id: TurnId::generate(),
-                    session: session.clone(),
-                    text: request.text,
-                    steer: steered.is_some(),
-                    input: serde_json::Value::Null,
-                    at: now,
-                };
-                turn::enqueue(tx, &new).await?;
-                let (id, text, steer) = (new.id, new.text, new.steer);
+                let (text, steer) = (request.text, steered.is_some());
+                let id = queue(tx, log, &session, text.clone(), steer, now).await?;
                 once::answer(tx, once.as_ref(), id.as_str()).await?;
-                log.push(Some(id.clone()), EventBody::TurnQueued { text: text.clone(), steer });
                 if let Some(exec) = steered {
                     let line = agent::adapter(row.settings.agent).prompt(&id, &text);
                     agent_rows::push_input(tx, &session, &exec, &line).await?;
@@ -60,34 +51,19 @@ impl SessionManager {
             .await
             .map_err(from_store)?;
         crash::point("after prompt");
-        let turn = match made {
-            Once::Done(turn) => turn,
-            Once::Before(first) => first
-                .parse()
-                .map_err(|_| Problem::new(ErrorCode::Internal, "a stored id is damaged"))?,
-            Once::Mismatch => return Err(once::mismatch()),
-        };
+        let turn = made.id()?;
         self.want(id, Desired::Running).await?;
         self.turn(id, &turn).await
     }
 
-    /// A page of turns, oldest first; `cursor` is the number of the last seen.
+    /// A page of turns, oldest first; `given` is a cursor, the number of the last seen.
     pub async fn turns(
         &self,
         id: &SessionId,
-        cursor: Option<String>,
+        given: Option<String>,
         limit: u32,
     ) -> Result<Page<Turn>> {
-        let after = match cursor.as_deref().map(str::parse) {
-            None => 0,
-            Some(Ok(after)) => after,
-            Some(Err(_)) => {
-                return Err(Problem::new(
-                    ErrorCode::InvalidRequest,
-                    "cursor: give the next_cursor of the page before, or none for the first page",
-                ));
-            }
-        };
+        let after = cursor(given.as_deref())?.unwrap_or(0);
         let limit = limit.clamp(1, 200);
         let mut conn = self.engine.store.read().await.map_err(from_store)?;
         let rows = turn::list(&mut conn, id, after, limit).await.map_err(from_store)?;
@@ -152,6 +128,28 @@ impl SessionManager {
         handle.nudge();
         self.get(id).await
     }
+}
+
+/// Adds a prompt to the session's queue, and says so in its log.
+pub(super) async fn queue(
+    tx: &mut Tx,
+    log: &mut NewEvents,
+    session: &SessionId,
+    text: String,
+    steer: bool,
+    now: Timestamp,
+) -> rclaude_store::Result<TurnId> {
+    let turn = turn::NewTurn {
+        id: TurnId::generate(),
+        session: session.clone(),
+        text,
+        steer,
+        input: serde_json::Value::Null,
+        at: now,
+    };
+    turn::enqueue(tx, &turn).await?;
+    log.push(Some(turn.id.clone()), EventBody::TurnQueued { text: turn.text, steer });
+    Ok(turn.id)
 }
 
 fn ended(outcome: TurnOutcome) -> EventBody {
