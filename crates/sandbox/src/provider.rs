@@ -236,9 +236,16 @@ pub trait Layering: Send + Sync {
     ) -> Result<Sealed>;
     /// Makes one layer that shows what these show together, uppermost first.
     async fn flatten(&self, layers: &[LayerId], into: &LayerId) -> Result<()>;
-    /// Makes a layer that, laid over anything, shows at each of `paths` (absolute, as inside)
-    /// exactly what `from` (uppermost first) shows there, and nothing else.
-    async fn graft(&self, from: &[LayerId], paths: &[PathBuf], into: &LayerId) -> Result<()>;
+    /// Makes a layer that, laid over `over`, shows at each of `paths` (absolute, as inside)
+    /// exactly what `from` shows there (nothing, if there are none), and changes nothing else.
+    /// Both uppermost first.
+    async fn graft(
+        &self,
+        from: &[LayerId],
+        over: &[LayerId],
+        paths: &[PathBuf],
+        into: &LayerId,
+    ) -> Result<()>;
     /// The layer's tree, where it is there and complete.
     async fn layer(&self, layer: &LayerId) -> Result<Option<PathBuf>>;
     /// An empty directory to fill with a layer's tree; [`finish`](Self::finish) makes it one.

@@ -23,7 +23,7 @@ use rclaude_store::{
     sandbox::SandboxRow,
     session::{self, SessionRow},
 };
-use rclaude_types::{NoticeLevel, Phase};
+use rclaude_types::{Desired, NoticeLevel, Phase};
 use tokio::{
     task::JoinHandle,
     time::{Instant, sleep_until},
@@ -265,21 +265,46 @@ impl Actor {
         self.link = None;
     }
 
+    /// Writes that the sandbox begins to be set aside, unless its owner wishes otherwise by now.
+    /// So whoever asks for it sees that it goes, or is heard before it does.
+    pub(super) async fn set_aside(&mut self, next: Phase) -> Result<Next, TickError> {
+        let wished = Some(self.session.desired);
+        self.write_phase(next, None, wished).await?;
+        Ok(Next::Again)
+    }
+
     /// Writes where the sandbox now is, and the provider's name for it if that is news.
     pub(super) async fn set_phase(
         &mut self,
         next: Phase,
         reference: Option<String>,
     ) -> Result<(), TickError> {
-        let (id, generation) = (self.sandbox.id.clone(), self.sandbox.generation);
-        let now = self.engine.now();
+        self.write_phase(next, reference, None).await
+    }
+
+    async fn write_phase(
+        &mut self,
+        next: Phase,
+        reference: Option<String>,
+        wished: Option<Desired>,
+    ) -> Result<(), TickError> {
+        let (session, id) = (self.session.id.clone(), self.sandbox.id.clone());
+        let (generation, now) = (self.sandbox.generation, self.engine.now());
         crash::phase("before", next);
-        self.sandbox = self
+        let written = self
             .engine
             .commit(&self.session.id, async move |tx, _| {
-                sandbox::set_phase(tx, &id, generation, next, reference.as_deref(), now).await
+                if let Some(wished) = wished
+                    && session::get(tx, &session).await?.desired != wished
+                {
+                    return Ok(None);
+                }
+                let reference = reference.as_deref();
+                sandbox::set_phase(tx, &id, generation, next, reference, now).await.map(Some)
             })
             .await?;
+        let Some(written) = written else { return Ok(()) };
+        self.sandbox = written;
         crash::phase("after", next);
         self.attempts = 0;
         self.looked = true;

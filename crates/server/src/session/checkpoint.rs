@@ -355,7 +355,7 @@ impl Actor {
             let paths: Vec<PathBuf> = vec![adapter.conversations().into()];
             let layer = LayerId::generate();
             crash::point("before graft");
-            layering.graft(from, &paths, &layer).await?;
+            layering.graft(from, &files, &paths, &layer).await?;
             crash::point("after graft");
             Ok([vec![layer], files].concat())
         };

@@ -273,8 +273,7 @@ impl Actor {
 
     async fn freeze(&mut self) -> Result<Next, TickError> {
         if self.sandbox.phase != Phase::Pausing {
-            self.set_phase(Phase::Pausing, None).await?;
-            return Ok(Next::Again);
+            return self.set_aside(Phase::Pausing).await;
         }
         self.drop_link();
         let Some(pausing) = self.engine.provider.pausing() else { return Ok(Next::Again) };
@@ -309,8 +308,7 @@ impl Actor {
     /// so; otherwise it is taken up again when the session wakes.
     async fn hibernate(&mut self) -> Result<Next, TickError> {
         if self.sandbox.phase != Phase::Hibernating {
-            self.set_phase(Phase::Hibernating, None).await?;
-            return Ok(Next::Again);
+            return self.set_aside(Phase::Hibernating).await;
         }
         if self.session.desired_reason.is_none() {
             self.end_work().await?;

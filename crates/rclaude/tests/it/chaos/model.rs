@@ -235,6 +235,14 @@ impl Story {
         possible.flat_map(|(_, past)| past.states.clone()).collect()
     }
 
+    /// The states that what the log tells of at `seq` led to.
+    pub(super) fn made(&self, seq: Seq) -> Vec<State> {
+        self.past
+            .iter()
+            .find(|past| past.until >= seq)
+            .map_or_else(Vec::new, |past| past.states.clone())
+    }
+
     /// It was taken back to one of these states; prompts of `open` were under way or waited.
     pub(super) fn rewound(
         &mut self,

@@ -538,11 +538,14 @@ impl Desk {
         if let Some((seq, created)) = made {
             return Ok(mine.story.at(seq, created));
         }
-        // What a fork began with is older than its log.
+        // What a fork began with is older than its log; what a rewind led to is told by its entry.
         let path = mine.at(&format!("/checkpoints/{checkpoint}"));
         let shown = self.host.ok("GET", &path, None, None).await?;
         if shown["kind"] == "origin" {
-            return Ok(mine.story.origin());
+            let seq = shown["seq"].as_i64().unwrap();
+            let rewound = mine.log.iter().find(|event| event.seq == seq);
+            let rewound = rewound.filter(|it| matches!(it.body, EventBody::Rewound { .. }));
+            return Ok(rewound.map_or_else(|| mine.story.origin(), |it| mine.story.made(it.seq)));
         }
         wrong(format!("the log of {} says nothing of {checkpoint}", mine.id))
     }

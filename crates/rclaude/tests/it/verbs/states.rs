@@ -337,6 +337,16 @@ async fn a_fork_with_a_prompt_is_followed_and_several_are_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_first_words_of_a_conversation_can_be_taken_back_alone() {
+    let platform = Platform::start().await;
+    platform.wrote("first", &["apple"]).await;
+    platform.done(&["rewind", "first", "--conversation"]).await;
+    assert_eq!(platform.words("first").await, "apple ");
+    assert_eq!(platform.knows("first", &["apple"]).await, [""; 0]);
+    platform.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_session_at_rest_is_kept_rewound_and_forked_as_it_lies() {
     let platform = Platform::start().await;
     platform.wrote("rest", &["apple", "banana"]).await;

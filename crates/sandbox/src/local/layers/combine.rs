@@ -20,6 +20,9 @@ use super::{
 /// Makes one layer that shows what these show together. It describes as much of the sandbox's
 /// tree as the uppermost does, and so has its index.
 pub(super) fn flatten(inner: &Inner, layers: &[LayerId], into: &LayerId) -> Result<(), Failure> {
+    if layers.is_empty() {
+        return Err(Failure::new(FailureClass::Rejected, "no layers are given"));
+    }
     let dirs = find(inner, layers)?;
     make(inner, into, |draft, contents| {
         let trees: Vec<_> = dirs.iter().map(LayerDir::tree).collect();
@@ -32,23 +35,24 @@ pub(super) fn flatten(inner: &Inner, layers: &[LayerId], into: &LayerId) -> Resu
     })
 }
 
-/// Makes a layer of what these show at `paths`.
+/// Makes a layer of what these show at `paths`, to lie `over` those.
 pub(super) fn graft(
     inner: &Inner,
     from: &[LayerId],
+    over: &[LayerId],
     paths: &[PathBuf],
     into: &LayerId,
 ) -> Result<(), Failure> {
-    let trees: Vec<_> = find(inner, from)?.iter().map(LayerDir::tree).collect();
+    let trees = |layers| -> Result<Vec<_>, Failure> {
+        Ok(find(inner, layers)?.iter().map(LayerDir::tree).collect())
+    };
+    let (trees, over) = (trees(from)?, trees(over)?);
     make(inner, into, |draft, contents| {
-        graft::graft(&trees, paths, inner.skeleton(), draft.path(), contents)
+        graft::graft(&trees, &over, paths, inner.skeleton(), draft.path(), contents)
     })
 }
 
 fn find(inner: &Inner, layers: &[LayerId]) -> Result<Vec<LayerDir>, Failure> {
-    if layers.is_empty() {
-        return Err(Failure::new(FailureClass::Rejected, "no layers are given"));
-    }
     let find = |layer: &LayerId| {
         inner.shelf.find(layer).ok_or_else(|| {
             Failure::new(FailureClass::Rejected, format!("the layer {layer} is not here"))

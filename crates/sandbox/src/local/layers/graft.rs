@@ -28,9 +28,10 @@ use super::{
 const PART: &CStr = c"part";
 
 /// Makes `tree` in `draft` of what `trees` (uppermost first) show at `paths`. Directories on the
-/// way look as in the trees, or else as in `skeleton`.
+/// way look as in the trees, or else as in those that it will lie `over`, or else as in `skeleton`.
 pub(super) fn graft(
     trees: &[PathBuf],
+    over: &[PathBuf],
     paths: &[PathBuf],
     skeleton: &Path,
     draft: &Path,
@@ -44,6 +45,9 @@ pub(super) fn graft(
         let place = contents.join(format!("part-{number}"));
         fs::create_dir(&place)?;
         let part = open_own(&place)?;
+        for tree in over.iter().rev() {
+            pass(tree, &path, &mut parents)?;
+        }
         for tree in trees.iter().rev() {
             lay(&mut union, tree, &path, part.as_fd(), &mut parents)?;
         }
@@ -86,6 +90,33 @@ pub(super) fn graft(
     Ok(())
 }
 
+/// Notes how one tree shows the directories on the way to `path`.
+fn pass(tree: &Path, path: &Path, parents: &mut BTreeMap<PathBuf, Meta>) -> io::Result<()> {
+    let mut here = open_own(tree)?;
+    let mut at = PathBuf::new();
+    note(&at, &here, parents)?;
+    let mut way = names(path)?;
+    way.pop();
+    for name in way {
+        match look(here.as_fd(), &name)? {
+            Some(found) if is_dir(&found) => here = open_directory(here.as_fd(), &name)?,
+            _ => break,
+        }
+        at.push(std::ffi::OsStr::from_bytes(name.to_bytes()));
+        note(&at, &here, parents)?;
+    }
+    Ok(())
+}
+
+/// Notes how a directory on the way looks; whether it hides what lies below.
+fn note(at: &Path, dir: &OwnedFd, parents: &mut BTreeMap<PathBuf, Meta>) -> io::Result<bool> {
+    let mut meta = Meta::read(&rustix::fs::fstat(dir)?, dir)?;
+    let opaque = meta.is_opaque();
+    meta.set_opaque(false);
+    parents.insert(at.to_owned(), meta);
+    Ok(opaque)
+}
+
 /// Lays what one tree has at `path` over `part`, and notes how it shows the directories on the
 /// way.
 fn lay(
@@ -98,14 +129,7 @@ fn lay(
     let mut here = open_own(tree)?;
     let mut at = PathBuf::new();
     let mut parts = names(path)?.into_iter().peekable();
-    let mut note = |at: &Path, dir: &OwnedFd| -> io::Result<bool> {
-        let mut meta = Meta::read(&rustix::fs::fstat(dir)?, dir)?;
-        let opaque = meta.is_opaque();
-        meta.set_opaque(false);
-        parents.insert(at.to_owned(), meta);
-        Ok(opaque)
-    };
-    note(&at, &here)?;
+    note(&at, &here, parents)?;
     while let Some(name) = parts.next() {
         if parts.peek().is_none() {
             return union.lay(true, (here.as_fd(), &name), (part, PART));
@@ -117,7 +141,7 @@ fn lay(
         }
         here = open_directory(here.as_fd(), &name)?;
         at.push(std::ffi::OsStr::from_bytes(name.to_bytes()));
-        if note(&at, &here)? {
+        if note(&at, &here, parents)? {
             remove_at(part, PART)?;
         }
     }

@@ -106,9 +106,16 @@ impl Layering for LocalProvider {
         self.run("flatten layers", move |inner| combine::flatten(inner, &layers, &into)).await
     }
 
-    async fn graft(&self, from: &[LayerId], paths: &[PathBuf], into: &LayerId) -> Result<()> {
-        let (from, paths, into) = (from.to_vec(), paths.to_vec(), into.clone());
-        let work = move |inner: &_| combine::graft(inner, &from, &paths, &into);
+    async fn graft(
+        &self,
+        from: &[LayerId],
+        over: &[LayerId],
+        paths: &[PathBuf],
+        into: &LayerId,
+    ) -> Result<()> {
+        let (from, over, paths, into) =
+            (from.to_vec(), over.to_vec(), paths.to_vec(), into.clone());
+        let work = move |inner: &_| combine::graft(inner, &from, &over, &paths, &into);
         self.run("take parts of a checkpoint", work).await
     }
 

@@ -36,7 +36,7 @@ async fn a_graft_shows_parts_of_one_state_over_another_and_nothing_else() {
         "/home/agent/.claude/projects/b",
     ];
     let paths = paths.map(Into::into);
-    rig.provider.graft(&stack.0, &paths, &graft).await.unwrap();
+    rig.provider.graft(&stack.0, &below.0, &paths, &graft).await.unwrap();
     let spec = SandboxSpec { stack: [vec![graft], below.0].concat(), ..spec() };
     let third = rig.provider.create(&spec).await.unwrap();
     let shown = rig
@@ -51,13 +51,38 @@ async fn a_graft_shows_parts_of_one_state_over_another_and_nothing_else() {
         rig.provider.destroy(sandbox).await.unwrap();
     }
 
-    let bad = rig.provider.graft(&stack.0, &["/home/../etc".into()], &LayerId::generate()).await;
+    let paths = ["/home/../etc".into()];
+    let bad = rig.provider.graft(&stack.0, &[], &paths, &LayerId::generate()).await;
     assert!(matches!(bad.unwrap_err().class, ErrorClass::Rejected(_)));
     let missing = LayerId::generate();
     let bad = rig.provider.flatten(std::slice::from_ref(&missing), &LayerId::generate()).await;
     assert!(
         matches!(bad.unwrap_err().class, ErrorClass::Rejected(text) if text.contains(missing.as_str()))
     );
+    rig.finish().await;
+}
+
+#[tokio::test]
+async fn a_graft_of_nothing_takes_away_and_leaves_the_directories_on_the_way_as_they_were() {
+    let rig = Rig::new().await;
+    let sandbox = rig.sandbox().await;
+    let line = "mkdir -p ~/.claude/projects; echo one > ~/.claude/projects/a; \
+                echo kept > ~/.claude/settings; chmod 700 ~/.claude";
+    rig.sh(&sandbox, line).await;
+    let mut stack = Stack::default();
+    stack.seal(&rig, &sandbox, false).await;
+
+    let graft = LayerId::generate();
+    let paths = ["/home/agent/.claude/projects".into()];
+    rig.provider.graft(&[], &stack.0, &paths, &graft).await.unwrap();
+    let spec = SandboxSpec { stack: [vec![graft], stack.0].concat(), ..spec() };
+    let other = rig.provider.create(&spec).await.unwrap();
+    let line = "cd ~; stat -c '%n %a %U' .claude; mkdir .claude/projects; ls -A .claude/projects; \
+                cat .claude/settings";
+    assert_eq!(rig.sh(&other, line).await.out, ".claude 700 agent\nkept");
+    for sandbox in [&sandbox, &other] {
+        rig.provider.destroy(sandbox).await.unwrap();
+    }
     rig.finish().await;
 }
 

@@ -246,7 +246,7 @@ impl SessionManager {
             let text = "this provider cannot keep states of a sandbox";
             return Err(Problem::new(ErrorCode::HostUnsupported, text));
         }
-        self.hopeless(id).await?;
+        self.standing(id).await.map(drop)?;
         let now = self.engine.now();
         let new = NewCheckpoint { note, sequel, ..new_checkpoint(id, kind, now) };
         crash::point("before want");
@@ -283,7 +283,7 @@ impl SessionManager {
                         let why = row.failure.unwrap_or_else(|| "it could not be made".to_owned());
                         return Err(Problem::new(ErrorCode::Conflict, why));
                     }
-                    CheckpointState::Wanted => self.hopeless(id).await?,
+                    CheckpointState::Wanted => self.standing(id).await.map(drop)?,
                 }
                 let _ = tokio::time::timeout(LOOK_AGAIN, news.changed()).await;
             }

@@ -143,23 +143,20 @@ impl SessionManager {
         let handle = self.handle(id).await?;
         handle.active();
         let mut link = handle.link();
-        let linked = link.borrow().clone().filter(|client| !client.is_closed());
-        if let Some(client) = linked
-            && self.stays_up(id).await?
-        {
-            return Ok(client);
-        }
-        if !self.is_coming(id).await? {
+        if self.standing(id).await? == Standing::Down {
             self.want(id, Desired::Running).await?;
         }
         let up = async {
             loop {
+                // Looked at first: the link of one that is on its way down is there a moment
+                // longer, and what is begun there would end or stand still with it.
+                let standing = self.standing(id).await?;
                 if let Some(client) = link.borrow_and_update().clone()
+                    && standing == Standing::Up
                     && !client.is_closed()
                 {
                     return Ok(client);
                 }
-                self.hopeless(id).await?;
                 // A failure is no news of the link's: look again now and then.
                 let _ = tokio::time::timeout(Duration::from_millis(500), link.changed()).await;
             }
@@ -172,37 +169,37 @@ impl SessionManager {
         })
     }
 
-    /// Whether its owner wants it running: one that was just asked to pause is linked a moment
-    /// longer, and what is begun there would stand still with it.
-    async fn stays_up(&self, id: &SessionId) -> Result<bool> {
+    /// How the session's sandbox stands to being used; an error if it will not come up by itself.
+    async fn standing(&self, id: &SessionId) -> Result<Standing> {
         let mut conn = self.engine.store.read().await.map_err(from_store)?;
         let row = session::get(&mut conn, id).await.map_err(from_store)?;
-        Ok(row.desired == Desired::Running)
-    }
-
-    /// Whether the session's sandbox is on its way up already, and nothing need be written.
-    async fn is_coming(&self, id: &SessionId) -> Result<bool> {
-        let mut conn = self.engine.store.read().await.map_err(from_store)?;
-        let desired = session::get(&mut conn, id).await.map_err(from_store)?.desired;
         let phase = sandbox::current(&mut conn, id).await.map_err(from_store)?.phase;
-        Ok(desired == Desired::Running && matches!(phase, Phase::Pending | Phase::Starting))
+        Ok(match phase {
+            Phase::Destroying | Phase::Destroyed => return Err(no_session(id)),
+            _ if row.desired == Desired::Deleted => return Err(no_session(id)),
+            Phase::Failed(reason) if !reason.is_worth_another() => {
+                return Err(Problem::new(
+                    ErrorCode::SandboxUnavailable,
+                    row.failure.unwrap_or_else(|| "the session's sandbox failed".to_owned()),
+                ));
+            }
+            _ if row.desired != Desired::Running => Standing::Down,
+            Phase::Starting | Phase::Running | Phase::Resuming => Standing::Up,
+            Phase::Pending => Standing::Coming,
+            _ => Standing::Down,
+        })
     }
+}
 
-    /// An error if the session's sandbox will not come up by itself.
-    async fn hopeless(&self, id: &SessionId) -> Result<()> {
-        let mut conn = self.engine.store.read().await.map_err(from_store)?;
-        let row = session::get(&mut conn, id).await.map_err(from_store)?;
-        let sandbox = sandbox::current(&mut conn, id).await.map_err(from_store)?;
-        match sandbox.phase {
-            Phase::Failed(reason) if !reason.is_worth_another() => Err(Problem::new(
-                ErrorCode::SandboxUnavailable,
-                row.failure.unwrap_or_else(|| "the session's sandbox failed".to_owned()),
-            )),
-            Phase::Destroying | Phase::Destroyed => Err(no_session(id)),
-            _ if row.desired == Desired::Deleted => Err(no_session(id)),
-            _ => Ok(()),
-        }
-    }
+/// How a session's sandbox stands to being used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// It may be used as soon as it is linked.
+    Up,
+    /// It comes by itself, in another's place whose link may be there yet.
+    Coming,
+    /// It is set aside, or on its way there.
+    Down,
 }
 
 /// One session's log, for followers.
