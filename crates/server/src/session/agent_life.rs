@@ -7,7 +7,7 @@ use rclaude_store::{
     turn::{self, TurnRow},
 };
 use rclaude_types::{
-    EventBody, ExecId, NoticeLevel, OnInterrupted, SessionId, Timestamp, TurnId,
+    EventBody, ExecId, NoticeLevel, OnInterrupted, SessionId, Timestamp, TurnId, TurnOutcome,
     agentd::ProcessInfo,
 };
 use uuid::Uuid;
@@ -24,6 +24,8 @@ use crate::{agent, crash};
 
 /// How often an agent that dies in mid-turn is started again before the turn is given up.
 const RESTARTS: u32 = 2;
+/// Turns that are looked at for one in which the agent came to an end.
+const RECENT: u32 = 20;
 
 /// The end of a process of the agent, as far as it has not been written yet.
 #[derive(Debug, Clone)]
@@ -102,7 +104,13 @@ impl Actor {
         death: Option<Death>,
     ) -> Result<(), TickError> {
         let lost = death.as_ref().is_some_and(|death| death.conversation_lost);
-        let (conversation, resume) = self.conversation(lost).await?;
+        let found = if lost { None } else { self.conversation().await? };
+        let (conversation, resume, forgotten) = match found {
+            None => (Uuid::now_v7(), false, false),
+            Some((known, true)) => (known, true, false),
+            // It died before it wrote anything down, or what it wrote is gone.
+            Some((_, false)) => (Uuid::now_v7(), false, self.has_spoken(&turn.turn.id).await?),
+        };
         let adapter = agent::adapter(self.session.settings.agent);
         let continues = resume && beginning.continues;
         let translator = adapter.translator(&self.launch(conversation, resume, continues));
@@ -118,6 +126,9 @@ impl Actor {
             .commit(&self.session.id, async move |tx, log| {
                 if let Some(death) = death {
                     bury(tx, log, &session, Some(&turn.turn.id), death, now).await?;
+                }
+                if forgotten {
+                    tell_lost(log, Some(&turn.turn.id));
                 }
                 let exec = ExecId::generate();
                 let name = conversation.to_string();
@@ -139,19 +150,29 @@ impl Actor {
         Ok(())
     }
 
-    /// The conversation to take up, or a new one's name.
-    async fn conversation(&self, lost: bool) -> Result<(Uuid, bool), TickError> {
+    /// The conversation that is known of, and whether it is on the disk.
+    async fn conversation(&self) -> Result<Option<(Uuid, bool)>, TickError> {
         let known = self.session.agent_session_id.as_deref().and_then(|id| id.parse().ok());
-        let (Some(known), Some(link), false) = (known, &self.link, lost) else {
-            return Ok((Uuid::now_v7(), false));
-        };
+        let (Some(known), Some(link)) = (known, &self.link) else { return Ok(None) };
         let adapter = agent::adapter(self.session.settings.agent);
         match link.client.stat(&adapter.transcript(known)).await {
-            Ok(_) => Ok((known, true)),
-            // It died before it wrote anything down.
-            Err(agentd::Error::Refused(_)) => Ok((Uuid::now_v7(), false)),
+            Ok(_) => Ok(Some((known, true))),
+            Err(agentd::Error::Refused(_)) => Ok(Some((known, false))),
             Err(error) => Err(TickError::Link(error.to_string())),
         }
+    }
+
+    /// Whether the agent finished a turn before this one, here or where the session comes from, so
+    /// that there was a conversation to lose.
+    async fn has_spoken(&self, now: &TurnId) -> Result<bool, TickError> {
+        let mut conn = self.engine.store.read().await?;
+        for id in turn::last_begun(&mut conn, &self.session.id, RECENT).await? {
+            let turn = turn::get(&mut conn, &id).await?.turn;
+            if id != *now && turn.outcome == Some(TurnOutcome::Completed) {
+                return Ok(true);
+            }
+        }
+        Ok(self.session.origin.is_some())
     }
 
     /// The agent's process ended. In mid-turn it is started again and takes the conversation up
@@ -289,11 +310,16 @@ pub(super) async fn bury(
     withdraw_asks(tx, log, session, turn, now).await?;
     if conversation_lost {
         session::set_agent_session(tx, session, None, now).await?;
-        let text = "the agent's earlier conversation could not be found; it begins a new one";
-        log.notice(turn.cloned(), NoticeLevel::Warning, "conversation_lost", text);
+        tell_lost(log, turn);
     }
     log.push(turn.cloned(), EventBody::AgentExited { code, signal, reason });
     Ok(())
+}
+
+/// Tells the owner that the agent remembers nothing.
+fn tell_lost(log: &mut NewEvents, turn: Option<&TurnId>) {
+    let text = "the agent's earlier conversation could not be found; it begins a new one";
+    log.notice(turn.cloned(), NoticeLevel::Warning, "conversation_lost", text);
 }
 
 /// Whether a process that was adopted or started is not the one that was read so far, because it

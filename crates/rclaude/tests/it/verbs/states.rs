@@ -347,6 +347,18 @@ async fn the_first_words_of_a_conversation_can_be_taken_back_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_said_after_files_went_back_to_a_time_before_any_word_is_remembered() {
+    let platform = Platform::start().await;
+    platform.done(&["start", "--name", "early", "--yolo"]).await;
+    let kept: Checkpoint = one(&platform.done(&["checkpoint", "early", "--json"]).await);
+    platform.done(&["rewind", "early", "--files", "--to", kept.id.as_str()]).await;
+    platform.writes("early", "apple").await;
+    platform.done(&["stop", "early"]).await;
+    assert_eq!(platform.knows("early", &["apple"]).await, ["apple"]);
+    platform.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_session_at_rest_is_kept_rewound_and_forked_as_it_lies() {
     let platform = Platform::start().await;
     platform.wrote("rest", &["apple", "banana"]).await;

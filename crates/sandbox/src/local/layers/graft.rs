@@ -62,10 +62,16 @@ pub(super) fn graft(
     fs::create_dir(&tree)?;
     for (path, place, part) in parts {
         let target = tree.join(&path);
+        let found = look(part.as_fd(), PART)?;
+        let is_somewhere = path.parent().is_none_or(|parent| parents.contains_key(parent));
+        if found.is_none() && !is_somewhere {
+            // Nothing is there, nor below: a directory made to say so would have to be somebody's.
+            continue;
+        }
         if let Some(parent) = target.parent() {
             fs::create_dir_all(parent)?;
         }
-        match look(part.as_fd(), PART)? {
+        match found {
             None => make_whiteout(rustix::fs::CWD, &text(&target)?)?,
             Some(found) => {
                 if is_dir(&found) {

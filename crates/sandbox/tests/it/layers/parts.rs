@@ -87,6 +87,20 @@ async fn a_graft_of_nothing_takes_away_and_leaves_the_directories_on_the_way_as_
 }
 
 #[tokio::test]
+async fn a_graft_of_nothing_over_nothing_leaves_the_place_to_whoever_comes() {
+    let rig = Rig::new().await;
+    let graft = LayerId::generate();
+    let paths = ["/home/agent/.claude/projects".into()];
+    rig.provider.graft(&[], &[], &paths, &graft).await.unwrap();
+    let sandbox = rig.provider.create(&SandboxSpec { stack: vec![graft], ..spec() }).await.unwrap();
+    let line = "cd ~; ls -d .claude; mkdir -p .claude/projects && ls -d .claude/projects";
+    let made = rig.sh(&sandbox, line).await;
+    assert_eq!((made.status, made.out.as_str()), (0, ".claude/projects"));
+    rig.provider.destroy(&sandbox).await.unwrap();
+    rig.finish().await;
+}
+
+#[tokio::test]
 async fn what_is_gone_is_not_listed_where_nothing_lies_below() {
     let rig = Rig::new().await;
     let sandbox = rig.sandbox().await;
