@@ -93,7 +93,7 @@ async fn a_graft_of_nothing_over_nothing_leaves_the_place_to_whoever_comes() {
     let paths = ["/home/agent/.claude/projects".into()];
     rig.provider.graft(&[], &[], &paths, &graft).await.unwrap();
     let sandbox = rig.provider.create(&SandboxSpec { stack: vec![graft], ..spec() }).await.unwrap();
-    let line = "cd ~; ls -d .claude; mkdir -p .claude/projects && ls -d .claude/projects";
+    let line = "cd ~; test ! -e .claude && mkdir -p .claude/projects && ls -d .claude/projects";
     let made = rig.sh(&sandbox, line).await;
     assert_eq!((made.status, made.out.as_str()), (0, ".claude/projects"));
     rig.provider.destroy(&sandbox).await.unwrap();
