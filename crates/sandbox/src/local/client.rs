@@ -6,7 +6,10 @@
 use std::{
     fs::{self, File},
     io::{self, Read as _},
-    os::fd::{AsRawFd as _, OwnedFd},
+    os::{
+        fd::{AsRawFd as _, OwnedFd},
+        unix::process::ExitStatusExt as _,
+    },
     process::{Command, Stdio},
     time::Duration,
 };
@@ -51,7 +54,7 @@ impl Client {
                 std::thread::sleep(PAUSE);
             }
         }
-        Err(Failure::new(FailureClass::Unexpected, "the supervisor does not answer"))
+        Err(Failure::new(FailureClass::Unavailable, "the supervisor does not answer"))
     }
 
     /// Asks, and starts a supervisor first if there is none.
@@ -59,7 +62,11 @@ impl Client {
         let answer = match self.try_ask(request) {
             Err(_) => {
                 self.ensure()?;
-                self.try_ask(request).during("ask the supervisor")?
+                self.try_ask(request).map_err(|error| {
+                    // It died once more: the next one may live.
+                    let text = format!("ask the supervisor: {error}");
+                    Failure::new(FailureClass::Unavailable, text)
+                })?
             }
             Ok(answer) => answer,
         };
@@ -119,6 +126,9 @@ impl Client {
         let refused = ["(os error 1)", "(os error 38)", "(os error 28)"];
         let class = if refused.iter().any(|code| complaint.contains(code)) {
             FailureClass::Unsupported
+        } else if status.signal().is_some() {
+            // Somebody killed it: nothing that the next one must meet with too.
+            FailureClass::Unavailable
         } else {
             FailureClass::Unexpected
         };

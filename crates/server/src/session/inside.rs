@@ -26,6 +26,8 @@ use crate::{
 pub(super) const WORKSPACE: &str = "/workspace";
 /// How long the end of a command waits to be written again.
 const END_AGAIN: Duration = Duration::from_secs(1);
+/// How long whoever asked for a command may take to ask again, if we ended before it was begun.
+const UNBORN: Duration = Duration::from_secs(30);
 /// How long making a diff may take.
 const DIFF_PATIENCE: Duration = Duration::from_mins(1);
 
@@ -167,32 +169,44 @@ pub(super) fn watch_exec(
     engine.tracker.spawn(async move {
         let cancel = task.cancel.clone();
         let watch = async {
+            let so_far = match client.process(&id).await {
+                Err(agentd::Error::Refused(_)) => {
+                    tokio::time::sleep(UNBORN).await;
+                    client.process(&id).await
+                }
+                answer => answer,
+            };
+            let (stdout, stderr) = match so_far {
+                Ok(info) => (info.stdout_bytes, info.stderr_bytes),
+                Err(agentd::Error::Refused(_)) => {
+                    return Some((None, None, Some("it was never begun".to_owned())));
+                }
+                Err(_) => return None,
+            };
             // From the end of the output: only the last record is of interest.
-            let so_far = client.process(&id).await.ok()?;
-            let (stdout, stderr) = (so_far.stdout_bytes, so_far.stderr_bytes);
             let from = OutputFrom { stdout, stderr, follow: true };
             let mut output = client.output(&id, from).await.ok()?;
             while let Some(piece) = output.next().await {
                 if let Ok(Output::End(info)) = piece {
-                    return Some(info);
+                    return match info.state {
+                        ProcessState::Exited { code, signal, .. } => Some((code, signal, None)),
+                        ProcessState::Running { .. } | ProcessState::Lost => None,
+                    };
                 }
             }
             None
         };
-        let Some(Some(info)) = cancel.run_until_cancelled(watch).await else { return };
-        let (code, signal) = match info.state {
-            ProcessState::Exited { code, signal, .. } => (code, signal),
-            ProcessState::Running { .. } | ProcessState::Lost => return,
-        };
+        let ended = cancel.run_until_cancelled(watch).await.flatten();
+        let Some((code, signal, reason)) = ended else { return };
         let now = task.now();
         // Until it is written (the disk may be full): nobody else comes to write it.
         let write = async {
             loop {
-                let id = id.clone();
+                let (id, reason) = (id.clone(), reason.clone());
                 let written = task
                     .commit_aside(&session, async move |tx, log| {
                         if exec::finish(tx, &id, code, signal, now).await? {
-                            let (exit_code, reason) = (code, None);
+                            let exit_code = code;
                             log.push(None, EventBody::ExecEnded { id, exit_code, signal, reason });
                         }
                         Ok(())

@@ -42,6 +42,8 @@ impl Skew {
             ("FAKETIME_TIMESTAMP_FILE", &file),
             ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
             ("FAKETIME_CACHE_DURATION", "1"),
+            // Nothing is shared between processes, and a killed one would leave it behind.
+            ("FAKETIME_DISABLE_SHM", "1"),
         ]
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .into()

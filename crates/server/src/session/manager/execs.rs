@@ -93,7 +93,7 @@ impl SessionManager {
         id: &SessionId,
         exec: &ExecId,
         command: Vec<String>,
-    ) -> Result<(Exec, bool)> {
+    ) -> Result<Exec> {
         let (session, exec, now) = (id.clone(), exec.clone(), self.engine.now());
         let stored = self
             .engine
@@ -105,7 +105,7 @@ impl SessionManager {
                     let (id, command) = (new.id, new.command);
                     log.push(None, EventBody::ExecStarted { id, command });
                 }
-                Ok((row.exec, is_new))
+                Ok(row.exec)
             })
             .await;
         stored.map_err(from_store)
@@ -118,12 +118,14 @@ impl SessionManager {
         exec: &ExecId,
         client: agentd::Client,
         started: Result<()>,
-        row: Result<(Exec, bool)>,
+        row: Result<Exec>,
     ) -> Result<Exec> {
-        let (row, is_new) = row?;
+        let row = row?;
         match started {
             Ok(()) => {
-                if is_new {
+                // Also of a start that is repeated: we may have ended between the row and the
+                // process, and have looked for that in vain since. A second look does no harm.
+                if row.state == ExecState::Running {
                     watch_exec(&self.engine, id, client, exec.clone());
                 }
                 Ok(row)

@@ -70,6 +70,12 @@ async fn round(engine: &Engine) -> Result<(), String> {
     // back, say): it is named, never removed.
     let found = engine.provider.list().await.map_err(|error| chain(&error))?;
     for (id, _, seen) in found.into_iter().filter(|(id, ..)| !known.contains(id)) {
+        // It may have been made since.
+        let mut conn = engine.store.read().await.map_err(store)?;
+        let row = sandbox::get(&mut conn, &id).await;
+        if row.is_ok_and(|row| row.phase != Phase::Destroyed) {
+            continue;
+        }
         tracing::warn!(sandbox.id = %id, ?seen, "a sandbox that belongs to no session");
     }
     Ok(())
