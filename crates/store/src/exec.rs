@@ -116,20 +116,20 @@ pub async fn finish(
     tx.run(FINISH, values).await.map(|changed| changed > 0)
 }
 
+/// Notes that nothing is known of how a command ended; whether that is news.
+pub async fn lose(tx: &mut Tx, id: &ExecId, at: Timestamp) -> Result<bool> {
+    let unknown: Option<i32> = None;
+    let values =
+        [id.into(), label(ExecState::Lost).into(), unknown.into(), unknown.into(), at.into()];
+    tx.run(FINISH, values).await.map(|changed| changed > 0)
+}
+
 /// Notes that a sandbox ended under its commands. Answers which those were.
 pub async fn mark_lost(tx: &mut Tx, sandbox: &SandboxId, at: Timestamp) -> Result<Vec<ExecRow>> {
     let running = list_running(tx, sandbox).await?;
     let mut lost = Vec::with_capacity(running.len());
     for row in running {
-        let unknown: Option<i32> = None;
-        let values = [
-            (&row.exec.id).into(),
-            label(ExecState::Lost).into(),
-            unknown.into(),
-            unknown.into(),
-            at.into(),
-        ];
-        tx.run(FINISH, values).await?;
+        lose(tx, &row.exec.id, at).await?;
         lost.push(get(tx, &row.exec.id).await?);
     }
     Ok(lost)

@@ -179,7 +179,7 @@ pub(super) fn watch_exec(
             let (stdout, stderr) = match so_far {
                 Ok(info) => (info.stdout_bytes, info.stderr_bytes),
                 Err(agentd::Error::Refused(_)) => {
-                    return Some((None, None, Some("it was never begun".to_owned())));
+                    return Some(Err("it was never begun"));
                 }
                 Err(_) => return None,
             };
@@ -189,24 +189,30 @@ pub(super) fn watch_exec(
             while let Some(piece) = output.next().await {
                 if let Ok(Output::End(info)) = piece {
                     return match info.state {
-                        ProcessState::Exited { code, signal, .. } => Some((code, signal, None)),
-                        ProcessState::Running { .. } | ProcessState::Lost => None,
+                        ProcessState::Exited { code, signal, .. } => Some(Ok((code, signal))),
+                        ProcessState::Lost => Some(Err("its sandbox stopped")),
+                        ProcessState::Running { .. } => None,
                     };
                 }
             }
             None
         };
         let ended = cancel.run_until_cancelled(watch).await.flatten();
-        let Some((code, signal, reason)) = ended else { return };
+        let Some(ended) = ended else { return };
+        let (exit_code, signal) = ended.unwrap_or_default();
         let now = task.now();
         // Until it is written (the disk may be full): nobody else comes to write it.
         let write = async {
             loop {
-                let (id, reason) = (id.clone(), reason.clone());
+                let id = id.clone();
                 let written = task
                     .commit_aside(&session, async move |tx, log| {
-                        if exec::finish(tx, &id, code, signal, now).await? {
-                            let exit_code = code;
+                        let is_news = match ended {
+                            Ok(_) => exec::finish(tx, &id, exit_code, signal, now).await?,
+                            Err(_) => exec::lose(tx, &id, now).await?,
+                        };
+                        if is_news {
+                            let reason = ended.err().map(str::to_owned);
                             log.push(None, EventBody::ExecEnded { id, exit_code, signal, reason });
                         }
                         Ok(())

@@ -118,7 +118,8 @@ impl Desk {
                     break seen;
                 }
                 if started.elapsed() > patience() {
-                    return wrong(format!("the counting {exec} of {} never ends", mine.id));
+                    let how = self.condition(mine).await?;
+                    return wrong(format!("the counting {exec} never ends: {how}"));
                 }
                 tokio::time::sleep(LOOK).await;
             };
