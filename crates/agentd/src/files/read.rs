@@ -32,7 +32,7 @@ pub(crate) fn open_file(path: &Path) -> io::Result<Opened> {
             size: u64::try_from(stat.st_size).unwrap_or(0),
             etag: etag(&stat),
             mode: stat.st_mode & 0o7777,
-            modified: (stat.st_mtime, u64::try_from(stat.st_mtime_nsec).unwrap_or(0)),
+            modified: (stat.st_mtime, stat.st_mtime_nsec),
         }),
         FileType::Directory => Err(Errno::ISDIR.into()),
         _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file")),

@@ -36,6 +36,7 @@ const LINE_BUFFER: usize = 4 * 1024 * 1024;
 const PATTERN_MEMORY: usize = 8 * 1024 * 1024;
 
 /// What to look for.
+#[expect(clippy::struct_excessive_bools, reason = "each is a choice of its own")]
 pub(crate) struct Search {
     /// A regular expression, or a text that is meant as it is.
     pub(crate) pattern: String,

@@ -55,6 +55,7 @@ pub(crate) struct Watcher {
 }
 
 /// What happened to a path since the last time.
+#[expect(clippy::struct_excessive_bools, reason = "they vary independently")]
 struct Change {
     path: PathBuf,
     directory: bool,
@@ -226,10 +227,10 @@ impl Watcher {
     /// Watches a directory that appeared, and tells what is in it.
     fn appeared(&mut self, path: &Path, changes: &mut Changes) {
         let root = self.open_root();
-        let opened = match root.and_then(|root| open_at(&root, path, directory_flags(), BELOW)) {
-            Ok(opened) => opened,
+        let Ok(opened) = root.and_then(|root| open_at(&root, path, directory_flags(), BELOW))
+        else {
             // Gone again, or not for this user.
-            Err(_) => return,
+            return;
         };
         let depth = path.components().count();
         if self.follow(&opened, path, depth, Some(changes)).is_err() {

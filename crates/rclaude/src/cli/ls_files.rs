@@ -95,20 +95,20 @@ fn render(
         }
         let path = real_path(entry);
         let name = path.strip_prefix(base).unwrap_or(&path);
-        let mut add = |name: &std::ffi::OsStr| {
+        let add = |out: &mut Vec<u8>, name: &std::ffi::OsStr| {
             if terminal {
                 out.extend_from_slice(clean_line(&name.to_string_lossy()).as_bytes());
             } else {
                 out.extend_from_slice(name.as_bytes());
             }
         };
-        add(name.as_os_str());
+        add(&mut out, name.as_os_str());
         if entry.kind == FileKind::Directory && terminal {
-            add("/".as_ref());
+            out.push(b'/');
         }
         if let Some(target) = real_target(entry).filter(|_| how.long) {
-            add(" -> ".as_ref());
-            add(&target);
+            out.extend_from_slice(b" -> ");
+            add(&mut out, &target);
         }
         out.push(b'\n');
     }

@@ -4,6 +4,7 @@
 use std::ffi::OsString;
 
 use clap::Args;
+use rclaude_types::ErrorCode;
 
 use super::{
     Context, Done,
@@ -62,7 +63,13 @@ async fn remove_files(files: &[Remote], args: &RmArgs, cx: &mut Context) -> Done
         match cx.ui.wait(&format!("removing {file}"), removing).await {
             // As other programs have it: with --force what is not there is as it should be.
             Err(Failure::Problem(problem))
-                if args.force && problem.code == rclaude_types::ErrorCode::FileNotFound => {}
+                if args.force && problem.code == ErrorCode::FileNotFound => {}
+            Err(Failure::Problem(mut problem))
+                if !args.recursive && problem.code == ErrorCode::Conflict =>
+            {
+                problem.detail.push_str("; -r removes a directory with all that is in it");
+                return Err(Failure::Problem(problem));
+            }
             removed => removed?,
         }
     }

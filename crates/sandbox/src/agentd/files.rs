@@ -78,6 +78,7 @@ pub struct Listing {
 
 /// What lines to look for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a choice of its own")]
 pub struct Search {
     /// A regular expression, or a text.
     pub pattern: String,

@@ -172,7 +172,7 @@ async fn the_colon_keeps_a_session_and_its_files_apart() {
 
     // Nothing that could be meant for the one does the other.
     let cases: [(&[&str], i32, &str); 12] = [
-        (&["rm", "box:a"], 6, "directory"),
+        (&["rm", "box:a"], 6, "-r removes a directory"),
         (&["rm", "-r", "box:"], 2, "ends the session"),
         (&["rm", "-rf", "box:."], 2, "ends the session"),
         (&["rm", "-rf", "box:/workspace"], 2, "ends the session"),
