@@ -55,7 +55,7 @@ pub(crate) async fn run(args: EditArgs, cx: &mut Context) -> Done {
         None => (Vec::new(), Replace::Nothing),
     };
     let directory = tempfile::Builder::new().prefix("rclaude-edit-").tempdir()?;
-    let copy = directory.path().join(real.file_name().unwrap_or("file".as_ref()));
+    let copy = directory.path().join(real.file_name().unwrap_or_else(|| "file".as_ref()));
     OpenOptions::new().create_new(true).write(true).mode(0o600).open(&copy)?.write_all(&before)?;
     let edited = edit(&copy, cx);
     let after = fs::read(&copy).map_err(|error| {

@@ -47,7 +47,7 @@ pub(crate) async fn run(args: MvArgs, cx: &mut Context) -> Done {
         }
         _ => {}
     }
-    let moving = client.from_to(session, "move", (from.path(), to.path()), false);
+    let moving = client.relocate(session, "move", (from.path(), to.path()), false);
     let moved = cx.ui.wait(&format!("moving {from}"), moving).await?;
     if cx.json {
         cx.ui.json(&moved.raw)?;

@@ -144,7 +144,7 @@ impl Client {
     }
 
     /// `move` or `copy`.
-    pub(crate) async fn from_to(
+    pub(crate) async fn relocate(
         &self,
         session: &str,
         verb: &str,

@@ -27,7 +27,7 @@ pub(super) async fn copy(
     let occupied = there.as_ref().is_some_and(|there| there.kind == FileKind::Directory);
     if from.session == to.session && !(is_directory && occupied) && how.preserve {
         let real = crate::client::real_path(entry);
-        client.from_to(&to.session, "copy", (&real, to.path()), how.recursive).await?;
+        client.relocate(&to.session, "copy", (&real, to.path()), how.recursive).await?;
         counter.set(entry.size);
         return Ok(());
     }

@@ -155,7 +155,7 @@ pub(super) async fn file(
         return into_special(client, from, &to, counter).await;
     }
     let to = absolute(&to)?;
-    let above = to.parent().unwrap_or(Path::new("/"));
+    let above = to.parent().unwrap_or_else(|| Path::new("/"));
     let failed = |error: &io::Error| about(&to, error);
     let directory = File::open(above).map_err(|error| about(above, &error))?;
     let (file, name) = temporary(&directory).map_err(|error| failed(&error))?;

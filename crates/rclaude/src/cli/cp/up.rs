@@ -113,7 +113,7 @@ async fn large(
         let dress =
             if how.preserve { ChangeFile { mode: Some(mode), ..times(source) } } else { dress };
         client.change_file(&part.session, part.path(), &dress).await?;
-        client.from_to(&to.session, "move", (part.path(), to.path()), false).await.map(drop)
+        client.relocate(&to.session, "move", (part.path(), to.path()), false).await.map(drop)
     }
     .await;
     if sent.is_err() {

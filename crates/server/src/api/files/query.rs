@@ -218,7 +218,7 @@ pub(super) fn condition(headers: &HeaderMap) -> Result<Condition> {
 
 /// A file's name for the header that proposes one, whatever bytes it has.
 pub(super) fn encoded_name(path: &Path) -> String {
-    let name = path.file_name().unwrap_or(OsStr::new("file"));
+    let name = path.file_name().unwrap_or_else(|| OsStr::new("file"));
     let encoded: String = url::form_urlencoded::byte_serialize(name.as_bytes()).collect();
     // The serializer is for forms, where a space is a plus.
     encoded.replace('+', "%20")
@@ -269,7 +269,7 @@ mod tests {
     fn a_condition_is_one_tag_or_a_star() {
         let headers = |pairs: &[(HeaderName, &str)]| {
             let pairs = pairs.iter().map(|(name, value)| (name.clone(), value.parse().unwrap()));
-            condition(&HeaderMap::from_iter(pairs))
+            condition(&pairs.collect::<HeaderMap>())
         };
         assert_eq!(headers(&[]).unwrap(), Condition::None);
         let tag = Condition::Match("1-2".to_owned());
