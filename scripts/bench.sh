@@ -26,3 +26,5 @@ echo "== the whole platform, from outside"
 "${first[@]}" python3 bench/platform.py
 echo "== pauses, checkpoints, forks, recovery, from outside"
 "${first[@]}" python3 bench/lifecycle.py
+echo "== files into a session and out of it"
+"${first[@]}" python3 bench/files.py

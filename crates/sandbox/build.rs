@@ -46,7 +46,7 @@ fn build() -> PathBuf {
         .find(|dir| dir.join("CACHEDIR.TAG").exists())
         .map_or_else(|| out.clone(), Path::to_owned)
         .join("agentd");
-    for input in ["crates/agentd", "crates/types", "Cargo.toml"] {
+    for input in ["crates/agentd", "crates/tree", "crates/types", "Cargo.toml"] {
         emit(&format!("rerun-if-changed={}", workspace.join(input).display()));
     }
     let mut cargo = Command::new(variable("CARGO").expect("cargo sets it"));

@@ -4,6 +4,7 @@ use std::{
     cell::Cell,
     os::unix::net::UnixListener as StdListener,
     rc::Rc,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -33,14 +34,18 @@ use crate::{
 /// How long the last answers have to leave.
 const LAST_WORDS: Duration = Duration::from_millis(50);
 
-/// Archives packed or unpacked at once: each holds a thread.
-const ARCHIVES: usize = 8;
+/// Archives, copies and searches at once: each holds a thread.
+const LONG_WORK: usize = 8;
+
+/// Trees watched at once: each holds one of the user's few inotify instances.
+const WATCHES: usize = 32;
 
 /// What every request may need.
 pub(crate) struct Daemon {
     pub(crate) registry: Rc<Registry>,
     pub(crate) token: Vec<u8>,
-    pub(crate) archives: Semaphore,
+    pub(crate) long_work: Semaphore,
+    pub(crate) watches: Arc<Semaphore>,
     agent: (u32, u32),
     allow_root: bool,
     started: Instant,
@@ -97,7 +102,8 @@ pub(crate) async fn run(options: Options, signals: Signals) -> std::result::Resu
     let daemon = Rc::new(Daemon {
         registry: Rc::new(registry),
         token: options.token,
-        archives: Semaphore::new(ARCHIVES),
+        long_work: Semaphore::new(LONG_WORK),
+        watches: Arc::new(Semaphore::new(WATCHES)),
         agent: options.agent,
         allow_root: options.allow_root,
         started: Instant::now(),

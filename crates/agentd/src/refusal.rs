@@ -4,6 +4,8 @@ use std::io;
 
 use rclaude_types::{ErrorCode, Problem};
 
+use crate::files::CHANGED;
+
 /// Result of a request.
 pub(crate) type Result<T, E = Refusal> = std::result::Result<T, E>;
 
@@ -50,6 +52,12 @@ impl Refusal {
             Some(libc::EAGAIN | libc::ENOMEM | libc::EMFILE | libc::ENFILE) => {
                 ErrorCode::SandboxUnavailable
             }
+            // What we ourselves say of a condition that does not hold.
+            Some(CHANGED) => {
+                let detail = format!("cannot {doing}: what is there is not what was expected");
+                return Self::new(ErrorCode::PreconditionFailed, detail);
+            }
+            None if error.kind() == io::ErrorKind::QuotaExceeded => ErrorCode::QuotaExceeded,
             // Not the kernel's, but ours about what we were given.
             None if error.kind() == io::ErrorKind::InvalidInput => ErrorCode::InvalidRequest,
             _ => ErrorCode::Internal,

@@ -64,7 +64,7 @@ impl Failure {
             Self::Problem(problem) => match (problem.code, problem.status) {
                 (ErrorCode::WrongKey, _) | (_, 401 | 403) => Exit::DENIED,
                 (_, 404) => Exit::NOT_FOUND,
-                (ErrorCode::QuotaExceeded, _) | (_, 409) => Exit::CONFLICT,
+                (ErrorCode::QuotaExceeded, _) | (_, 409 | 412) => Exit::CONFLICT,
                 (_, 400 | 422) => Exit::USAGE,
                 (_, 500..) => Exit::UNAVAILABLE,
                 _ => Exit::FAILED,

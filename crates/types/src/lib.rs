@@ -36,7 +36,10 @@ pub use event::{
     ToolKind, ToolLocation,
 };
 pub use exec::{CreateExec, Exec, ExecFrame, ExecInput, ExecState, Signal, SignalExec};
-pub use file::{FileEntry, FileKind, FileList};
+pub use file::{
+    ChangeFile, FileChange, FileEntry, FileEvent, FileKind, FileList, FileMatch, FileSearch,
+    SearchStop,
+};
 pub use ids::{
     ApprovalId, CheckpointId, ExecId, IdError, KeyId, LayerId, RepositoryId, SandboxId, SessionId,
     TurnId, UsageId, continue_after,

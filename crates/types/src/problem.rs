@@ -93,6 +93,8 @@ codes! {
     TooLarge = "too_large", 413, "The body is too large";
     /// The range lies beyond the end of the file.
     RangeNotSatisfiable = "range_not_satisfiable", 416, "The range is not in the file";
+    /// The file is not the one that `if-match` or `if-none-match` speaks of.
+    PreconditionFailed = "precondition_failed", 412, "The file changed meanwhile";
     /// The body is of a type the endpoint does not take.
     UnsupportedMediaType = "unsupported_media_type", 415, "Unsupported media type";
     /// No agent program is installed.

@@ -2,38 +2,47 @@
 
 use std::{
     io,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd},
     path::Path,
 };
 
+use rclaude_tree::{open_at, parent};
 use rustix::{
-    fs::{AtFlags, Dir, Mode, OFlags, ResolveFlags, mkdirat, renameat, unlinkat},
+    fs::{AtFlags, Dir, Mode, OFlags, ResolveFlags, chmodat, mkdirat, unlinkat},
     io::Errno,
 };
 
-use super::open::{open, open_at, parent, split};
+use super::write::{Condition, place};
 
-/// Makes a directory and those on the way; one that is there is fine.
-pub(crate) fn make_directory(path: &Path) -> io::Result<OwnedFd> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY;
-    match open(path, flags) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        opened => return opened,
+/// Makes a directory; with `parents` those on the way too, and one that is there is fine.
+pub(crate) fn make_directory(path: &Path, parents: bool, mode: Option<u32>) -> io::Result<()> {
+    let made = if parents && path.file_name().is_none() {
+        Err(Errno::EXIST)
+    } else {
+        if parents && let Some(above) = path.parent() {
+            rclaude_tree::make_directory(above)?;
+        }
+        let (above, name) = parent(path)?;
+        let made = mkdirat(&above, &name, Mode::from_raw_mode(0o755));
+        if made.is_ok()
+            && let Some(mode) = mode
+        {
+            // Exactly this mode, whatever the umask.
+            chmodat(&above, &name, Mode::from_raw_mode(mode), AtFlags::empty())?;
+        }
+        made
+    };
+    match made {
+        Err(Errno::EXIST) if parents => rclaude_tree::make_directory(path).map(drop),
+        made => Ok(made?),
     }
-    let (above, name) = split(path)?;
-    let above = make_directory(above)?;
-    match mkdirat(&above, &name, Mode::from_raw_mode(0o755)) {
-        Ok(()) | Err(Errno::EXIST) => {}
-        Err(error) => return Err(error.into()),
-    }
-    open_at(&above, Path::new(&name), flags, ResolveFlags::empty())
 }
 
-/// Moves what is at `from` to `to`.
-pub(crate) fn rename(from: &Path, to: &Path) -> io::Result<()> {
+/// Moves what is at `from` to `to`, under a condition about what is there.
+pub(crate) fn rename(from: &Path, to: &Path, condition: &Condition) -> io::Result<()> {
     let (from, from_name) = parent(from)?;
     let (to, to_name) = parent(to)?;
-    Ok(renameat(from, from_name, to, to_name)?)
+    place(&from, &from_name, &to, &to_name, condition)
 }
 
 /// Removes a file or an empty directory, or all of a tree.
@@ -42,7 +51,7 @@ pub(crate) fn remove(path: &Path, recursive: bool) -> io::Result<()> {
     remove_at(directory.as_fd(), &name, recursive)
 }
 
-fn remove_at(directory: BorrowedFd<'_>, name: &Path, recursive: bool) -> io::Result<()> {
+pub(super) fn remove_at(directory: BorrowedFd<'_>, name: &Path, recursive: bool) -> io::Result<()> {
     match unlinkat(directory, name, AtFlags::empty()) {
         Err(Errno::ISDIR) => {}
         done => return Ok(done?),

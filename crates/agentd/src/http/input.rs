@@ -8,7 +8,10 @@ use hyper::{Request, body::Incoming, header::AUTHORIZATION};
 use rclaude_types::{ErrorCode, agentd::User};
 use serde::de::DeserializeOwned;
 
-use crate::refusal::{Refusal, Result};
+use crate::{
+    files::Condition,
+    refusal::{Refusal, Result},
+};
 
 /// The most JSON a request may bring: a command with a long argument list and environment.
 const MAX_JSON_BYTES: usize = 4 * 1024 * 1024;
@@ -94,14 +97,55 @@ impl Query {
         }
     }
 
+    /// A number that need not be there.
+    pub(super) fn optional_number(&self, name: &str) -> Result<Option<u64>> {
+        self.get(name).map(|_| self.number(name)).transpose()
+    }
+
+    /// A text that need not be there.
+    pub(super) fn word(&self, name: &str) -> Result<Option<String>> {
+        Ok(self.text(name)?.map(str::to_owned))
+    }
+
+    /// What must be in a file's place: `if_match`, or `if_none_match=*`.
+    pub(super) fn condition(&self) -> Result<Condition> {
+        match (self.text("if_match")?, self.text("if_none_match")?) {
+            (None, None) => Ok(Condition::None),
+            (Some(etag), None) => Ok(Condition::Match(etag.to_owned())),
+            (None, Some("*")) => Ok(Condition::Absent),
+            _ => Err(Refusal::invalid("either if_match, or if_none_match=*")),
+        }
+    }
+
     pub(super) fn path(&self) -> Result<PathBuf> {
-        let bytes = self.get("path").ok_or_else(|| Refusal::invalid("path is missing"))?;
-        absolute(bytes.to_vec())
+        self.a_path("path")
+    }
+
+    pub(super) fn from(&self) -> Result<PathBuf> {
+        self.a_path("from")
+    }
+
+    pub(super) fn to(&self) -> Result<PathBuf> {
+        self.a_path("to")
+    }
+
+    /// Where a link is to lead, as it is.
+    pub(super) fn target(&self) -> Result<OsString> {
+        let bytes = self.get("target").ok_or_else(|| Refusal::invalid("target is missing"))?;
+        if bytes.is_empty() || bytes.len() >= MAX_PATH_BYTES || bytes.contains(&0) {
+            return Err(Refusal::invalid("the target is empty, too long or holds a NUL"));
+        }
+        Ok(OsString::from_vec(bytes.to_vec()))
+    }
+
+    fn a_path(&self, name: &str) -> Result<PathBuf> {
+        let missing = || Refusal::invalid(format!("{name} is missing"));
+        absolute(self.get(name).ok_or_else(missing)?.to_vec())
     }
 }
 
 /// A path the kernel can be given, from the root.
-pub(super) fn absolute(bytes: Vec<u8>) -> Result<PathBuf> {
+fn absolute(bytes: Vec<u8>) -> Result<PathBuf> {
     if bytes.len() >= MAX_PATH_BYTES || bytes.contains(&0) {
         return Err(Refusal::invalid("the path is too long or holds a NUL"));
     }

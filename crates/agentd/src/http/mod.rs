@@ -1,10 +1,13 @@
 //! The door: HTTP/1.1 and HTTP/2 on one socket, every request with the token.
 
+mod archives;
 mod body;
 mod input;
 mod processes;
+mod reading;
 mod routes;
 mod storage;
+mod watching;
 
 use std::{convert::Infallible, rc::Rc, time::Duration};
 

@@ -6,10 +6,10 @@ use hyper::{Method, Request, Response, StatusCode, body::Incoming};
 use rclaude_types::ErrorCode;
 
 use super::{
-    Body,
+    Body, archives,
     body::{done, json, refused},
     input::{Query, is_authentic},
-    processes, storage,
+    processes, reading, storage, watching,
 };
 use crate::{
     daemon::Daemon,
@@ -47,15 +47,21 @@ async fn route(daemon: Rc<Daemon>, request: Request<Incoming>) -> Result<Respons
             processes::stdin(&daemon, id, &query, body).await
         }
         (&Method::POST, ["processes", id, "signal"]) => processes::signal(&daemon, id, body).await,
-        (&Method::GET, ["files"]) => storage::read(&daemon, &query, &head.headers).await,
+        (&Method::GET, ["files"]) => reading::read(&daemon, &query, &head.headers).await,
         (&Method::PUT, ["files"]) => storage::write(&daemon, &query, body).await,
+        (&Method::PATCH, ["files"]) => storage::change(&daemon, &query, body).await,
         (&Method::DELETE, ["files"]) => storage::remove(&daemon, &query).await,
+        (&Method::POST, ["files", "append"]) => storage::append(&daemon, &query, body).await,
         (&Method::GET, ["files", "stat"]) => storage::stat(&daemon, &query).await,
         (&Method::GET, ["files", "list"]) => storage::list(&daemon, &query).await,
-        (&Method::POST, ["files", "move"]) => storage::rename(&daemon, &query, body).await,
+        (&Method::GET, ["files", "search"]) => storage::search(&daemon, &query).await,
+        (&Method::GET, ["files", "watch"]) => watching::watch(&daemon, &query).await,
+        (&Method::POST, ["files", "move"]) => storage::rename(&daemon, &query).await,
+        (&Method::POST, ["files", "copy"]) => storage::copy(&daemon, &query).await,
+        (&Method::PUT, ["links"]) => storage::link(&daemon, &query).await,
         (&Method::PUT, ["directories"]) => storage::make_directory(&daemon, &query).await,
-        (&Method::GET, ["tar"]) => storage::pack(&daemon, &query).await,
-        (&Method::PUT, ["tar"]) => storage::unpack(&daemon, &query, body).await,
+        (&Method::GET, ["tar"]) => archives::pack(&daemon, &query).await,
+        (&Method::PUT, ["tar"]) => archives::unpack(&daemon, &query, body).await,
         _ => Err(nowhere()),
     }
 }

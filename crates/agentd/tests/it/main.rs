@@ -4,9 +4,12 @@
 //! anybody else that user is whoever runs the tests.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a helper that cannot go on fails its test")]
 
+mod changes;
 mod door;
 mod files;
 mod harness;
+mod hostile;
 mod output;
 mod pid_one;
 mod processes;
+mod trees;

@@ -1,12 +1,14 @@
-//! `rclaude ls`: the sessions there are.
+//! `rclaude ls`: the sessions there are, or the files in one.
+
+use std::ffi::OsString;
 
 use clap::Args;
 use rclaude_types::{Session, SessionStatus, Timestamp, TurnState};
 
-use super::{Context, Done};
+use super::{Context, Done, ls_files, place::Place};
 use crate::{
     client,
-    exit::Exit,
+    exit::{Exit, Failure},
     ui::{self, Paint, age, clean_line, table},
     values,
 };
@@ -16,9 +18,9 @@ const SOME: u32 = 30;
 /// Sessions the API gives at a time.
 const PAGE: u32 = 200;
 
-/// List sessions, newest first
+/// List sessions, newest first; or the files in a directory of one
 ///
-/// With --json: one session a line.
+/// With --json: one session, or one file, a line.
 #[derive(Debug, Args)]
 pub(crate) struct LsArgs {
     /// All of them, however many
@@ -27,9 +29,30 @@ pub(crate) struct LsArgs {
     /// Those with this label; several must all be there
     #[arg(long, value_name = "KEY=VALUE", value_parser = values::pair)]
     label: Vec<(String, String)>,
+    /// A directory or file of a session; the session's workspace with nothing after the colon
+    #[arg(value_name = "SESSION:PATH", conflicts_with_all = ["all", "label"])]
+    file: Option<OsString>,
+    /// Of files: with mode, size and age
+    #[arg(long, short, requires = "file")]
+    long: bool,
+    /// Of files: with all that is in the directories
+    #[arg(long, short = 'R', requires = "file")]
+    recursive: bool,
 }
 
 pub(crate) async fn run(args: LsArgs, cx: &mut Context) -> Done {
+    if let Some(file) = &args.file {
+        let text = file.to_string_lossy();
+        let remote = Place::remote(file, "ls").map_err(|_| {
+            let text = clean_line(&text);
+            Failure::Usage(format!(
+                "`rclaude ls` lists the sessions, and `rclaude ls {text}:` the files of {text}"
+            ))
+        })?;
+        let client = cx.client().await?;
+        let how = ls_files::How { long: args.long, recursive: args.recursive };
+        return ls_files::run(&client, &remote, how, cx).await;
+    }
     let server = cx.client().await?;
     let limit = if args.all { PAGE } else { SOME };
     let mut sessions = Vec::new();

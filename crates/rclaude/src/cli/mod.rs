@@ -6,15 +6,18 @@
 mod approve;
 mod attach;
 mod backup;
+mod cat;
 mod checkpoint;
 mod checkpoints;
 mod completions;
 mod config;
 mod context;
+mod cp;
 mod deny;
 mod diff;
 mod doctor;
 mod du;
+mod edit;
 mod emulator;
 mod exec;
 mod export;
@@ -26,8 +29,12 @@ mod key;
 mod life;
 mod logs;
 mod ls;
+mod ls_files;
+mod mkdir;
+mod mv;
 mod options;
 mod pause;
+mod place;
 mod prune;
 mod restore;
 mod resume;
@@ -132,6 +139,11 @@ enum Command {
     Approve(approve::ApproveArgs),
     Deny(deny::DenyArgs),
     Exec(exec::ExecArgs),
+    Cp(cp::CpArgs),
+    Cat(cat::CatArgs),
+    Edit(edit::EditArgs),
+    Mv(mv::MvArgs),
+    Mkdir(mkdir::MkdirArgs),
     Diff(diff::DiffArgs),
     Pause(pause::PauseArgs),
     Stop(stop::StopArgs),
@@ -234,6 +246,11 @@ async fn perform(command: Command, cx: &mut Context) -> Done {
         Command::Approve(args) => approve::run(args, cx).await,
         Command::Deny(args) => deny::run(args, cx).await,
         Command::Exec(args) => exec::run(args, cx).await,
+        Command::Cp(args) => Box::pin(cp::run(args, cx)).await,
+        Command::Cat(args) => Box::pin(cat::run(args, cx)).await,
+        Command::Edit(args) => Box::pin(edit::run(args, cx)).await,
+        Command::Mv(args) => mv::run(args, cx).await,
+        Command::Mkdir(args) => mkdir::run(args, cx).await,
         Command::Diff(args) => diff::run(args, cx).await,
         Command::Pause(args) => pause::run(args, cx).await,
         Command::Stop(args) => stop::run(args, cx).await,

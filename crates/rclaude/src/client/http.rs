@@ -54,15 +54,15 @@ pub(crate) struct Client {
 }
 
 /// A request about to be sent.
-struct Request<'a> {
-    method: Method,
-    url: Url,
-    body: Body<'a>,
-    accept: &'static str,
-    key: Option<String>,
+pub(super) struct Request<'a> {
+    pub(super) method: Method,
+    pub(super) url: Url,
+    pub(super) body: Body<'a>,
+    pub(super) accept: &'static str,
+    pub(super) key: Option<String>,
 }
 
-enum Body<'a> {
+pub(super) enum Body<'a> {
     Nothing,
     Json(Vec<u8>),
     Bytes(&'a [u8]),
@@ -312,7 +312,7 @@ impl Client {
         self.answer(Request { body, key, ..Request::plain(method, self.resource(path, &[])) }).await
     }
 
-    async fn answer<T: DeserializeOwned>(
+    pub(super) async fn answer<T: DeserializeOwned>(
         &self,
         request: Request<'_>,
     ) -> Result<Answer<T>, Failure> {
@@ -321,7 +321,7 @@ impl Client {
         Ok(Answer { value: read(&raw)?, raw })
     }
 
-    async fn send(&self, request: Request<'_>) -> Result<Vec<u8>, Failure> {
+    pub(super) async fn send(&self, request: Request<'_>) -> Result<Vec<u8>, Failure> {
         let mut waits = AGAIN_AFTER.iter();
         loop {
             let error = match self.send_once(&request).await {
@@ -428,13 +428,13 @@ pub(super) fn new_key() -> String {
 }
 
 impl Body<'_> {
-    fn json(value: &impl Serialize) -> Result<Self, Failure> {
+    pub(super) fn json(value: &impl Serialize) -> Result<Self, Failure> {
         serde_json::to_vec(value).map(Self::Json).map_err(|e| Failure::Failed(e.to_string()))
     }
 }
 
 impl Request<'_> {
-    const fn plain(method: Method, url: Url) -> Self {
+    pub(super) const fn plain(method: Method, url: Url) -> Self {
         Self { method, url, body: Body::Nothing, accept: "application/json", key: None }
     }
 }

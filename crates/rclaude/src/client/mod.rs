@@ -3,10 +3,12 @@
 mod checkpoints;
 mod events;
 mod execs;
+mod files;
 mod http;
 mod storage;
 
 pub(crate) use events::{Entry, Progress, follow};
 pub(crate) use execs::{ExecLine, exec_output};
+pub(crate) use files::{Fetched, Replace, Wanted, real_path, real_target};
 pub(crate) use http::{Answer, Client, read};
 pub(crate) use storage::ArchiveKey;

@@ -15,6 +15,10 @@ mod text;
 use std::{
     io::{self, IsTerminal, Write},
     pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -63,6 +67,47 @@ struct Waiting {
     what: String,
     since: Instant,
     said: bool,
+    counted: Option<Counter>,
+}
+
+/// Bytes done so far, told while something is waited for. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Counter(Arc<Counted>);
+
+#[derive(Debug, Default)]
+struct Counted {
+    done: AtomicU64,
+    /// 0 where it is not known.
+    total: AtomicU64,
+}
+
+impl Counter {
+    /// So many more are done.
+    pub(crate) fn add(&self, count: u64) {
+        self.0.done.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// So many are done.
+    pub(crate) fn set(&self, done: u64) {
+        self.0.done.store(done, Ordering::Relaxed);
+    }
+
+    /// So many there are to do.
+    pub(crate) fn expect(&self, total: u64) {
+        self.0.total.store(total, Ordering::Relaxed);
+    }
+
+    pub(crate) fn done(&self) -> u64 {
+        self.0.done.load(Ordering::Relaxed)
+    }
+
+    fn words(&self) -> String {
+        let done = bytes(self.done());
+        match self.0.total.load(Ordering::Relaxed) {
+            0 => format!(" {done}"),
+            total => format!(" {done} of {}", bytes(total)),
+        }
+    }
 }
 
 impl Ui {
@@ -236,6 +281,30 @@ impl Ui {
         done
     }
 
+    /// The same for work that counts what it has done.
+    pub(crate) async fn wait_counted<T>(
+        &mut self,
+        what: &str,
+        counter: &Counter,
+        work: impl Future<Output = T>,
+    ) -> T {
+        let mut work = pin!(work);
+        let mut ticks = tokio::time::interval(TICK);
+        self.waiting_for(Some(what));
+        if let Some(waiting) = &mut self.waiting {
+            waiting.counted = Some(counter.clone());
+        }
+        let done = loop {
+            tokio::select! {
+                biased;
+                done = &mut work => break done,
+                _ = ticks.tick() => self.tick(),
+            }
+        };
+        self.waiting_for(None);
+        done
+    }
+
     /// The same for work that says what it is at.
     pub(crate) async fn wait_steps<T>(
         &mut self,
@@ -263,8 +332,12 @@ impl Ui {
             return;
         }
         self.clear();
-        self.waiting =
-            what.map(|what| Waiting { what: what.to_owned(), since: Instant::now(), said: false });
+        self.waiting = what.map(|what| Waiting {
+            what: what.to_owned(),
+            since: Instant::now(),
+            said: false,
+            counted: None,
+        });
     }
 
     /// Turns the spinner.
@@ -288,8 +361,10 @@ impl Ui {
             0 => String::new(),
             seconds => format!(" {seconds}s"),
         };
-        let what = text::cut(&waiting.what, width.saturating_sub(seconds.len() + 4));
-        let line = format!("{} {what}{seconds}", FRAMES[turn % FRAMES.len()]);
+        let counted = waiting.counted.as_ref().map(Counter::words).unwrap_or_default();
+        let room = width.saturating_sub(seconds.len() + counted.len() + 4);
+        let what = text::cut(&waiting.what, room);
+        let line = format!("{} {what}{counted}{seconds}", FRAMES[turn % FRAMES.len()]);
         let line = self.err.dim(&line);
         let mut err = io::stderr().lock();
         let _ = write!(err, "\r{line}\x1b[K");

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Empty, Full, combinators::UnsyncBoxBody};
 use hyper::{body::Incoming, client::conn::http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -110,15 +110,15 @@ impl Client {
         &self,
         method: Method,
         path: &str,
-        range: Option<HeaderValue>,
+        headers: HeaderMap,
         body: Body,
     ) -> Result<Response<Incoming>> {
         let mut request = Request::builder()
             .method(method)
             .uri(format!("http://agentd{path}"))
             .header(header::AUTHORIZATION, &self.authorization);
-        if let Some(range) = range {
-            request = request.header(header::RANGE, range);
+        if let Some(own) = request.headers_mut() {
+            own.extend(headers);
         }
         let request = request.body(body).map_err(|error| Error::Unsayable(error.to_string()))?;
         let mut link = self.link.clone();
@@ -134,14 +134,14 @@ impl Client {
         path: &str,
         body: Body,
     ) -> Result<T> {
-        let response = self.send(method, path, None, body).await?;
+        let response = self.send(method, path, HeaderMap::new(), body).await?;
         let bytes = collect(response.into_body(), MAX_JSON_BYTES).await?;
         serde_json::from_slice(&bytes).map_err(|error| Error::Malformed(error.to_string()))
     }
 
     /// A call whose answer is that it was done.
     pub(super) async fn nothing(&self, method: Method, path: &str, body: Body) -> Result<()> {
-        let response = self.send(method, path, None, body).await?;
+        let response = self.send(method, path, HeaderMap::new(), body).await?;
         collect(response.into_body(), MAX_PROBLEM_BYTES).await?;
         Ok(())
     }

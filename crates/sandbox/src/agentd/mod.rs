@@ -16,5 +16,5 @@ mod processes;
 
 pub use connection::{Client, MAX_JSON_BYTES};
 pub use error::{Error, Result};
-pub use files::{Content, WriteOptions};
+pub use files::{Condition, Content, Listing, Part, Search, Untar, WriteOptions};
 pub use output::{Output, OutputFrom, OutputStream};

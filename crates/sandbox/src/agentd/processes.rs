@@ -1,7 +1,7 @@
 //! Processes: start, follow, feed, signal, forget.
 
 use bytes::Bytes;
-use http::Method;
+use http::{HeaderMap, Method};
 use rclaude_types::{
     ExecId,
     agentd::{ProcessInfo, ProcessList, ProcessSpec, SendSignal, StdinAccepted},
@@ -22,7 +22,7 @@ impl Client {
     /// Starts (or adopts) a process and follows its output from the beginning: one round trip.
     pub async fn run(&self, id: &ExecId, spec: &ProcessSpec) -> Result<OutputStream> {
         let path = format!("/v1/processes/{id}?follow=true");
-        let response = self.send(Method::PUT, &path, None, json_body(spec)?).await?;
+        let response = self.send(Method::PUT, &path, HeaderMap::new(), json_body(spec)?).await?;
         Ok(OutputStream::new(
             response.into_body(),
             OutputFrom { follow: true, ..OutputFrom::default() },
@@ -34,7 +34,7 @@ impl Client {
         let OutputFrom { stdout, stderr, follow } = from;
         let path =
             format!("/v1/processes/{id}/output?stdout={stdout}&stderr={stderr}&follow={follow}");
-        let response = self.send(Method::GET, &path, None, empty()).await?;
+        let response = self.send(Method::GET, &path, HeaderMap::new(), empty()).await?;
         Ok(OutputStream::new(response.into_body(), from))
     }
 

@@ -7,7 +7,7 @@ use axum::{
     Json as AxumJson,
     body::to_bytes,
     extract::{FromRequest, FromRequestParts, Query as AxumQuery, RawPathParams, Request},
-    http::{HeaderMap, Method, header, request::Parts},
+    http::{HeaderMap, Method, Uri, header, request::Parts},
 };
 use bytes::Bytes;
 use futures::StreamExt;
@@ -193,6 +193,12 @@ fn scoped_key(parts: &Parts) -> Result<Option<String>> {
     let key = key.to_str().map_err(|_| Refusal::invalid("idempotency-key: not ASCII"))?;
     let caller = parts.extensions.get::<Principal>().map_or("", Principal::scope);
     Ok(Some(format!("{caller}:{key}")))
+}
+
+/// The key of a `POST` whose query says it all: its body, if it has one, is a stream.
+pub(super) fn once_of(key: Option<String>, uri: &Uri) -> Option<Idempotency> {
+    let asked = uri.path_and_query().map_or("", |it| it.as_str());
+    key.map(|key| Idempotency { key, digest: digest(&Method::POST, asked, &[]) })
 }
 
 fn digest(method: &Method, path: &str, body: &[u8]) -> [u8; 32] {

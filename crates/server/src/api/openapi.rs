@@ -213,6 +213,13 @@ fn problems(path: &str, method: &str, operation: &Operation) -> Vec<u16> {
             statuses.push(415);
         }
     }
+    let conditional =
+        operation.parameters.iter().flatten().any(
+            |parameter| matches!(parameter, RefOr::T(parameter) if parameter.name == "if-match"),
+        );
+    if conditional {
+        statuses.push(412);
+    }
     if operation.responses.responses.contains_key("206") {
         statuses.push(416);
     }

@@ -25,8 +25,8 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     Api, events, execs,
-    extract::{InSession, Json, JsonOnce, OnceKey, Query},
-    files::{self, AnyQuery},
+    extract::{InSession, Json, JsonOnce, OnceKey},
+    files::{self, AnyQuery, FileQuery},
     openapi::Octets,
     problem::{Refusal, Result},
     sessions::{self, created},
@@ -274,7 +274,7 @@ fn of_turn(
 pub(super) async fn read_files(
     State(api): State<Api>,
     InSession(id): InSession,
-    Query(query): Query<AnyQuery>,
+    FileQuery(query): FileQuery<AnyQuery>,
     headers: HeaderMap,
 ) -> Result<Response> {
     files::list_or_send(&api, &id, query.path(), &headers).await

@@ -155,7 +155,7 @@ fn prompt(field: &str, prompt: &str) -> Result<()> {
 }
 
 /// A path in a session.
-pub(super) fn path(field: &str, path: &str) -> Result<()> {
+fn path(field: &str, path: &str) -> Result<()> {
     text(field, path, MAX_PATH)
 }
 

@@ -36,13 +36,3 @@ pub struct Metrics {
     /// Processes in the sandbox.
     pub processes: u32,
 }
-
-/// Body of `POST /v1/files/move`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct MoveFile {
-    /// What to move; absolute.
-    pub from: String,
-    /// Its new path; absolute. A file that is there is replaced.
-    pub to: String,
-}

@@ -8,7 +8,7 @@ mod daemon;
 mod output;
 mod process;
 
-pub use daemon::{Health, Metrics, MoveFile};
+pub use daemon::{Health, Metrics};
 pub use output::{MAX_RECORD_BYTES, OutputHeader, OutputKind};
 pub use process::{
     ProcessInfo, ProcessList, ProcessSpec, ProcessState, SendSignal, Stdin, StdinAccepted, User,
@@ -16,6 +16,13 @@ pub use process::{
 
 /// Number of the protocol described here. A change that an older peer cannot ignore raises it.
 pub const PROTOCOL: u32 = 1;
+
+/// Response header of a file that is read: its permission bits, in octal.
+pub const FILE_MODE_HEADER: &str = "rclaude-file-mode";
+
+/// Response header of a file that is read: when its content last changed, in seconds since 1970
+/// with nine digits of fraction.
+pub const FILE_MODIFIED_HEADER: &str = "rclaude-file-modified";
 
 /// Response header of a refused `stdin` write: how many bytes the daemon has, in decimal.
 pub const STDIN_ACCEPTED_HEADER: &str = "rclaude-stdin-accepted";

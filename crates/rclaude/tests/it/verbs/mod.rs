@@ -3,6 +3,8 @@
 
 mod answers;
 mod commands;
+mod files;
+mod files_broken;
 mod pauses;
 mod server;
 mod sessions;

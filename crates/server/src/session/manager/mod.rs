@@ -22,6 +22,7 @@ use rclaude_types::{
     UsageSummary,
 };
 
+pub use self::files::{Append, Download, FileBytes, Upload};
 use self::problems::{from_store, no_session};
 use super::{engine::Engine, events, inside, live::Handle};
 
