@@ -20,6 +20,7 @@ mod problem;
 mod server;
 mod session;
 mod storage;
+mod terminal;
 mod time;
 mod turn;
 mod usage;
@@ -39,7 +40,7 @@ pub use exec::{CreateExec, Exec, ExecFrame, ExecInput, ExecState, Signal, Signal
 pub use file::{FileEntry, FileKind, FileList};
 pub use ids::{
     ApprovalId, CheckpointId, ExecId, IdError, KeyId, LayerId, RepositoryId, SandboxId, SessionId,
-    TurnId, UsageId, continue_after,
+    TerminalId, TurnId, UsageId, continue_after,
 };
 pub use key::{ApiKey, CreateKey, CreatedKey};
 pub use lifecycle::{Desired, FailureReason, Generation, Phase, SessionStatus, TurnState};
@@ -53,6 +54,10 @@ pub use session::{
     Resources, Session, SessionDiff, UpdateSession,
 };
 pub use storage::{DiskUse, Prune, Pruned, SessionDiskUse};
+pub use terminal::{
+    CreateTerminal, Terminal, TerminalControl, TerminalFrame, TerminalModes, TerminalSize,
+    TerminalState, TerminalView,
+};
 pub use time::Timestamp;
 pub use turn::{CreateTurn, Turn, TurnOutcome};
 pub use usage::{TimeUsage, TokenUsage, UsageByModel, UsageSummary};

@@ -5,6 +5,7 @@ mod input;
 mod processes;
 mod routes;
 mod storage;
+mod terminals;
 
 use std::{convert::Infallible, rc::Rc, time::Duration};
 

@@ -10,3 +10,4 @@ mod harness;
 mod output;
 mod pid_one;
 mod processes;
+mod terminals;
