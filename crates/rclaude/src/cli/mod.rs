@@ -40,6 +40,7 @@ mod send;
 pub(crate) mod serve;
 mod set;
 mod setup;
+mod shell;
 mod show;
 mod start;
 mod status;
@@ -132,6 +133,7 @@ enum Command {
     Approve(approve::ApproveArgs),
     Deny(deny::DenyArgs),
     Exec(exec::ExecArgs),
+    Shell(shell::ShellArgs),
     Diff(diff::DiffArgs),
     Pause(pause::PauseArgs),
     Stop(stop::StopArgs),
@@ -234,6 +236,7 @@ async fn perform(command: Command, cx: &mut Context) -> Done {
         Command::Approve(args) => approve::run(args, cx).await,
         Command::Deny(args) => deny::run(args, cx).await,
         Command::Exec(args) => exec::run(args, cx).await,
+        Command::Shell(args) => Box::pin(shell::run(args, cx)).await,
         Command::Diff(args) => diff::run(args, cx).await,
         Command::Pause(args) => pause::run(args, cx).await,
         Command::Stop(args) => stop::run(args, cx).await,

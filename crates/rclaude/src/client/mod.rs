@@ -4,9 +4,12 @@ mod checkpoints;
 mod events;
 mod execs;
 mod http;
+mod socket;
 mod storage;
+mod terminals;
 
 pub(crate) use events::{Entry, Progress, follow};
 pub(crate) use execs::{ExecLine, exec_output};
 pub(crate) use http::{Answer, Client, read};
 pub(crate) use storage::ArchiveKey;
+pub(crate) use terminals::{Doing, Ending, Place, Teller, Told, attach};

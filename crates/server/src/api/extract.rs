@@ -11,7 +11,9 @@ use axum::{
 };
 use bytes::Bytes;
 use futures::StreamExt;
-use rclaude_types::{ApprovalId, CheckpointId, ErrorCode, ExecId, KeyId, SessionId, TerminalId, TurnId};
+use rclaude_types::{
+    ApprovalId, CheckpointId, ErrorCode, ExecId, KeyId, SessionId, TerminalId, TurnId,
+};
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 

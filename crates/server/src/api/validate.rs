@@ -7,9 +7,8 @@ use std::collections::BTreeMap;
 
 use rclaude_types::{
     CreateBackup, CreateCheckpoint, CreateExec, CreateKey, CreateSession, CreateTerminal,
-    CreateTurn, Decision, TerminalSize,
-    Fork, LifePolicy, PauseSession, Prune, RepositorySource, Resources, Rewind, SignalExec,
-    UpdateSession, VerifyBackup,
+    CreateTurn, Decision, Fork, LifePolicy, PauseSession, Prune, RepositorySource, Resources,
+    Rewind, SignalExec, TerminalSize, UpdateSession, VerifyBackup,
 };
 
 use super::problem::{Refusal, Result};
@@ -379,7 +378,9 @@ mod tests {
     fn the_bounds_that_are_published_are_those_that_are_checked() {
         type Accepts = fn(usize) -> bool;
         let texts: [(&str, &str, Accepts); 12] = [
-            ("CreateTerminal", "cwd", |n| accepts::<CreateTerminal>(json!({ "cwd": "ä".repeat(n) }))),
+            ("CreateTerminal", "cwd", |n| {
+                accepts::<CreateTerminal>(json!({ "cwd": "ä".repeat(n) }))
+            }),
             ("CreateTurn", "text", |n| accepts::<CreateTurn>(json!({ "text": "ä".repeat(n) }))),
             ("CreateKey", "name", |n| accepts::<CreateKey>(json!({ "name": "ä".repeat(n) }))),
             ("CreateSession", "model", |n| {
@@ -454,7 +455,8 @@ mod tests {
         assert!(exec(&vec!["x"; max]).validate().is_ok());
         assert!(exec(&vec!["x"; max + 1]).validate().is_err());
         let max = published("CreateTerminal", "command", "maxItems");
-        let outcome = [0, max, max + 1].map(|n| accepts::<CreateTerminal>(json!({ "command": vec!["x"; n] })));
+        let outcome = [0, max, max + 1]
+            .map(|n| accepts::<CreateTerminal>(json!({ "command": vec!["x"; n] })));
         assert_eq!(outcome, [true, true, false]);
     }
 

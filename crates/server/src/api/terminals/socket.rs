@@ -104,31 +104,33 @@ async fn run(
     pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut heard = Instant::now();
     // The first view says where in what it types the client is.
-    let input_offset = match place.attached.shown.next().await {
-        Some(Ok(Shown::View(view))) => {
+    let input_offset = match place.attached.next().await {
+        Some(Shown::View(view)) => {
             let offset = view.input_offset;
             if !place.show(Shown::View(view)).await {
                 return;
             }
             offset
         }
-        _ => return place.close(End(close_code::ERROR, "sandbox_unavailable")).await,
+        _ => {
+            let end = place.gone().await;
+            return place.close(end).await;
+        }
     };
     let (keys, typed) = mpsc::channel::<Bytes>(WAITING_FRAMES);
     let writer = query.writer.clone().map(|writer| (writer, input_offset));
-    let mut typing =
-        Box::pin(place.attached.type_in(writer, ReceiverStream::new(typed).map(Ok)));
+    let mut typing = Box::pin(place.attached.type_in(writer, ReceiverStream::new(typed).map(Ok)));
     let mut is_typing = true;
     let end = loop {
         let has_room = keys.capacity() > 0 || !is_typing;
         let step = tokio::select! {
-            shown = place.attached.shown.next() => match shown {
-                Some(Ok(Shown::End(info))) => {
+            shown = place.attached.next() => match shown {
+                Some(Shown::End(info)) => {
                     place.exited(&info).await;
                     Step::End(EXITED)
                 }
-                Some(Ok(shown)) => place.step(shown).await,
-                Some(Err(_)) | None => Step::End(place.gone().await),
+                Some(shown) => place.step(shown).await,
+                None => Step::End(place.gone().await),
             },
             message = client.next(), if has_room => {
                 heard = Instant::now();

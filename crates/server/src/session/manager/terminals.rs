@@ -4,14 +4,15 @@
 //! disk, beside what its programs did there, and shares its fate.
 
 use bytes::Bytes;
-use futures::Stream;
-use rclaude_sandbox::agentd::{self, TerminalFrom, TerminalStream};
+use futures::{Stream, StreamExt};
+use rclaude_sandbox::agentd::{self, Shown, TerminalFrom, TerminalStream};
 use rclaude_store::session;
 use rclaude_types::{
     CreateTerminal, Desired, ErrorCode, Problem, SessionId, Terminal, TerminalId, TerminalSize,
     TerminalState,
     agentd::{ProcessState, TerminalInfo, TerminalSpec, User},
 };
+use tokio::sync::watch;
 
 use super::{
     Result, SessionManager,
@@ -29,7 +30,9 @@ const STOPPED: &str = "its sandbox was stopped while it ran";
 #[derive(Debug)]
 pub(crate) struct Attached {
     /// What the terminal shows.
-    pub(crate) shown: TerminalStream,
+    shown: TerminalStream,
+    /// Closed to it when the session is set aside: what stands still sends no end.
+    link: watch::Receiver<Option<agentd::Client>>,
     client: agentd::Client,
     terminal: TerminalId,
     /// Keeps the session awake.
@@ -37,6 +40,14 @@ pub(crate) struct Attached {
 }
 
 impl Attached {
+    /// What the terminal shows next; `None` once the sandbox is set aside or cannot be reached.
+    pub(crate) async fn next(&mut self) -> Option<Shown> {
+        tokio::select! {
+            shown = self.shown.next() => shown.and_then(Result::ok),
+            _ = self.link.wait_for(|link| link.as_ref().is_none_or(agentd::Client::is_closed)) => None,
+        }
+    }
+
     /// Types what comes until it ends.
     pub(crate) fn type_in<Keys>(
         &self,
@@ -139,8 +150,9 @@ impl SessionManager {
             unless_over(client.resize_terminal(terminal, size).await.map_err(known))?;
         }
         let shown = client.attach_terminal(terminal, from).await.map_err(known)?;
-        let viewer = self.handle(id).await?.watch();
-        Ok(Attached { shown, client, terminal: terminal.clone(), _viewer: viewer })
+        let handle = self.handle(id).await?;
+        let (link, viewer) = (handle.link(), handle.watch());
+        Ok(Attached { shown, link, client, terminal: terminal.clone(), _viewer: viewer })
     }
 
     /// Why a sandbox cannot be reached any more, as a word: its owner set it aside, or deleted
