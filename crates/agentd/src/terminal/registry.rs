@@ -28,7 +28,7 @@ const KEPT: usize = 16;
 /// The terminals, and where their journals are.
 pub(crate) struct Terminals {
     state: PathBuf,
-    terminals: RefCell<BTreeMap<TerminalId, Rc<Terminal>>>,
+    by_name: RefCell<BTreeMap<TerminalId, Rc<Terminal>>>,
     by_pid: RefCell<HashMap<Pid, Rc<Terminal>>>,
     /// The sandbox is being stopped: what ends now does not end by itself.
     stopping: Cell<bool>,
@@ -46,7 +46,7 @@ impl Terminals {
             Some((terminal.id.clone(), Rc::new(terminal)))
         });
         let terminals = Self {
-            terminals: RefCell::new(earlier.collect()),
+            by_name: RefCell::new(earlier.collect()),
             state,
             by_pid: RefCell::default(),
             stopping: Cell::new(false),
@@ -60,7 +60,7 @@ impl Terminals {
     }
 
     pub(super) fn get(&self, id: &TerminalId) -> Option<Rc<Terminal>> {
-        self.terminals.borrow().get(id).cloned()
+        self.by_name.borrow().get(id).cloned()
     }
 
     /// The terminal of that name, or the refusal that says there is none.
@@ -70,7 +70,7 @@ impl Terminals {
     }
 
     pub(crate) fn all(&self) -> Vec<Rc<Terminal>> {
-        self.terminals.borrow().values().cloned().collect()
+        self.by_name.borrow().values().cloned().collect()
     }
 
     pub(super) fn running(&self) -> usize {
@@ -86,7 +86,7 @@ impl Terminals {
 
     pub(super) fn insert(&self, pid: Pid, terminal: &Rc<Terminal>) {
         self.by_pid.borrow_mut().insert(pid, Rc::clone(terminal));
-        self.terminals.borrow_mut().insert(terminal.id.clone(), Rc::clone(terminal));
+        self.by_name.borrow_mut().insert(terminal.id.clone(), Rc::clone(terminal));
         self.prune();
     }
 
@@ -139,7 +139,7 @@ impl Terminals {
 
     /// Forgets the oldest that are over, down to [`KEPT`].
     fn prune(&self) {
-        let mut terminals = self.terminals.borrow_mut();
+        let mut terminals = self.by_name.borrow_mut();
         let over = || terminals.values().filter(|it| it.is_final() && it.viewers.get() == 0);
         let surplus = over().count().saturating_sub(KEPT);
         let surplus: Vec<_> = over().take(surplus).map(|it| it.id.clone()).collect();

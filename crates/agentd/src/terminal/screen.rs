@@ -5,7 +5,7 @@
 //! snapshot stands for the last offset at which nothing was cut ([`Boundary`]); the little that
 //! came after it is in the journal, and a viewer reads it from there.
 
-use std::num::NonZeroU16;
+use std::{fmt::Write, num::NonZeroU16};
 
 use rclaude_types::{TerminalModes, TerminalSize};
 use vt100::{Callbacks, MouseProtocolMode, Parser};
@@ -130,11 +130,11 @@ impl Screen {
         for ((number, at_first), switched) in SWITCHES.iter().zip(beside.switched) {
             if switched {
                 let letter = if *at_first { 'l' } else { 'h' };
-                text.push_str(&format!("\x1b[?{number}{letter}"));
+                let _infallible = write!(text, "\x1b[?{number}{letter}");
             }
         }
         if let Some(title) = &beside.title {
-            text.push_str(&format!("\x1b]2;{title}\x07"));
+            let _infallible = write!(text, "\x1b]2;{title}\x07");
         }
         Snapshot { bytes: text.into_bytes(), offset: self.whole }
     }
@@ -360,7 +360,7 @@ mod tests {
             usize::try_from(seed % below as u64).unwrap()
         };
         for _ in 0..300 {
-            let mut size = |random: &mut dyn FnMut(usize) -> usize| TerminalSize {
+            let size = |random: &mut dyn FnMut(usize) -> usize| TerminalSize {
                 rows: u16::try_from(random(5) + 1).unwrap(),
                 cols: u16::try_from(random(7) + 2).unwrap(),
             };

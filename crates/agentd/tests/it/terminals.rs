@@ -13,7 +13,7 @@ use rclaude_types::{
 use crate::harness::Daemon;
 
 const SIZE: TerminalSize = TerminalSize { rows: 10, cols: 60 };
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 fn terminal(argv: &[&str]) -> TerminalSpec {
     TerminalSpec {
@@ -88,7 +88,7 @@ impl Viewer {
         }
     }
 
-    async fn to_the_end(mut self) -> Self {
+    async fn finish(mut self) -> Self {
         while self.end.is_none() {
             self.step().await;
         }
@@ -124,7 +124,7 @@ async fn a_shell_before_a_terminal_has_it_for_its_own() {
     viewer.until("^C\r\n$ ").await;
     keys(&client, &id, "echo still $((40+2)); exit 7\n").await;
     viewer.until("still 42").await;
-    let end = viewer.to_the_end().await.end.unwrap();
+    let end = viewer.finish().await.end.unwrap();
     assert!(
         matches!(end.state, ProcessState::Exited { code: Some(7), signal: None, .. }),
         "{end:?}"
@@ -227,9 +227,9 @@ async fn a_viewer_begins_with_the_screen_and_goes_on_with_the_bytes() {
     for switch in ["\x1b[?2004h", "\x1b[?1002h", "\x1b[?1006h", "\x1b[?25l", "\x1b]2;a title\x07"] {
         assert!(snapshot.contains(switch), "{switch:?} is not in {snapshot:?}");
     }
-    let viewer = viewer.to_the_end().await;
+    let viewer = viewer.finish().await;
     assert!(viewer.text().contains("\u{e4} done"), "{:?}", viewer.text());
-    first = first.to_the_end().await;
+    first = first.finish().await;
     assert_eq!(first.bytes.split_off(usize::try_from(view.offset).unwrap()), viewer.bytes);
 }
 
@@ -240,19 +240,19 @@ async fn what_is_kept_can_be_read_again_from_any_offset_and_the_oldest_is_droppe
     let total = 12_000_000_u64;
     let text = format!("stty -opost; yes 'A line of some length, and its end' | head -c {total}");
     let id = open(&client, &script(&text)).await;
-    let end = Viewer::attach(&client, &id, None).await.to_the_end().await.end.unwrap();
+    let end = Viewer::attach(&client, &id, None).await.finish().await.end.unwrap();
     assert_eq!(end.offset, total);
     assert!(end.first_offset > 0 && total - end.first_offset >= 8 << 20, "{end:?}");
     let line = b"A line of some length, and its end\n";
     for offset in [end.first_offset, end.first_offset + 1, total - 100_001, total - 1, total] {
-        let viewer = Viewer::attach(&client, &id, Some(offset)).await.to_the_end().await;
+        let viewer = Viewer::attach(&client, &id, Some(offset)).await.finish().await;
         assert_eq!((viewer.views[0].offset, viewer.snapshot.len()), (offset, 0));
         let start = usize::try_from(offset % line.len() as u64).unwrap();
         let length = usize::try_from(total - offset).unwrap();
         assert_eq!(viewer.bytes.len(), length);
         assert!(viewer.bytes.iter().eq(line.iter().cycle().skip(start).take(length)));
     }
-    let dropped = Viewer::attach(&client, &id, Some(end.first_offset - 1)).await.to_the_end().await;
+    let dropped = Viewer::attach(&client, &id, Some(end.first_offset - 1)).await.finish().await;
     assert_eq!(dropped.views[0].first_offset, end.first_offset, "it is said what is kept");
     assert_eq!(dropped.views[0].offset, total);
     assert!(dropped.text().contains("A line of some length"), "the screen instead");
@@ -287,7 +287,7 @@ async fn a_stalled_viewer_slows_nobody_and_goes_on_with_a_fresh_screen() {
     assert!(stalled.bytes.len() < 1000, "and did not have to read what it missed");
     assert!(stalled.views[1].offset > SIZE);
     keys(&client, &id, "x\n").await;
-    stalled.to_the_end().await;
+    stalled.finish().await;
 }
 
 #[tokio::test]
@@ -312,7 +312,7 @@ async fn what_a_writer_types_again_is_typed_once() {
     assert_eq!(view.input_offset, 6);
     assert_eq!(send(6, "ghi").await.unwrap().accepted, 9);
     keys(&client, &id, "xyz").await;
-    let viewer = viewer.to_the_end().await;
+    let viewer = viewer.finish().await;
     assert!(viewer.text().ends_with("abcdefghixyz"), "{:?}", viewer.text());
 }
 
@@ -353,7 +353,7 @@ async fn a_new_daemon_tells_of_lost_terminals_and_shows_what_they_printed() {
     let over = open(&client, &script("echo its last words; exit 3")).await;
     let mut viewer = Viewer::attach(&client, &lost, None).await;
     viewer.until("before the end").await;
-    let end = Viewer::attach(&client, &over, None).await.to_the_end().await.end.unwrap();
+    let end = Viewer::attach(&client, &over, None).await.finish().await.end.unwrap();
     let wide = TerminalSize { rows: 12, cols: 90 };
     client.resize_terminal(&lost, wide).await.unwrap();
     let printed = client.terminal(&lost).await.unwrap().offset;
@@ -363,9 +363,9 @@ async fn a_new_daemon_tells_of_lost_terminals_and_shows_what_they_printed() {
     let client = daemon.client().await;
     let info = client.terminal(&lost).await.unwrap();
     assert_eq!((info.state, info.offset, info.size), (ProcessState::Lost, printed, wide));
-    let viewer = Viewer::attach(&client, &lost, None).await.to_the_end().await;
+    let viewer = Viewer::attach(&client, &lost, None).await.finish().await;
     assert!(viewer.text().contains("before the end"), "{:?}", viewer.text());
-    let replay = Viewer::attach(&client, &lost, Some(0)).await.to_the_end().await;
+    let replay = Viewer::attach(&client, &lost, Some(0)).await.finish().await;
     assert_eq!(replay.bytes, b"before the end\r\n");
     assert_eq!(client.terminal(&over).await.unwrap().state, end.state);
     let again = client.open_terminal(&lost, &script("echo again")).await.unwrap();
@@ -383,7 +383,7 @@ async fn a_daemon_that_is_told_to_end_hangs_up_on_its_terminals() {
     let mut viewer = Viewer::attach(&client, &id, None).await;
     viewer.until("ready").await;
     client.shutdown().await.unwrap();
-    let viewer = viewer.to_the_end().await;
+    let viewer = viewer.finish().await;
     assert!(viewer.text().contains("hung up"), "{:?}", viewer.text());
     assert_eq!(viewer.end.unwrap().state, ProcessState::Lost);
     daemon.ended().await;

@@ -96,7 +96,7 @@ pub(crate) async fn run(args: ShellArgs, cx: &mut Context) -> Done {
             never = signals => match never {},
         }
     };
-    say_how_it_ended(cx, &args, ending?)
+    Ok(say_how_it_ended(cx, &args, ending?))
 }
 
 /// The terminal to attach to.
@@ -212,10 +212,11 @@ impl Teller for Window {
                 self.alternate.pass(&bytes);
                 screen::show(&bytes)?;
             }
-            Told::Lost(reason) => self
-                .note(&format!("connection lost ({}); connecting again …", clean_line(&reason)))?,
-            Told::Restored => self.note("connected again")?,
-            Told::KeysLost => self.note("some of what was typed was lost")?,
+            Told::Lost(reason) => {
+                note(&format!("connection lost ({}); connecting again …", clean_line(&reason)))?
+            }
+            Told::Restored => note("connected again")?,
+            Told::KeysLost => note("some of what was typed was lost")?,
         }
         Ok(())
     }
@@ -225,31 +226,29 @@ impl Teller for Window {
     }
 }
 
-impl Window {
-    /// Says something between what the other terminal shows. A program that has the whole screen
-    /// gets it back when the connection is there again.
-    fn note(&self, text: &str) -> Result<(), Failure> {
-        Ok(screen::show(format!("\x1b[0m\r\n\x1b[2m[rclaude: {text}]\x1b[0m\r\n").as_bytes())?)
-    }
+/// Says something between what the other terminal shows. A program that has the whole screen gets
+/// it back when the connection is there again.
+fn note(text: &str) -> Result<(), Failure> {
+    Ok(screen::show(format!("\x1b[0m\r\n\x1b[2m[rclaude: {text}]\x1b[0m\r\n").as_bytes())?)
 }
 
-fn say_how_it_ended(cx: &mut Context, args: &ShellArgs, ending: Ending) -> Done {
+fn say_how_it_ended(cx: &mut Context, args: &ShellArgs, ending: Ending) -> Exit {
     let session = &args.session;
     match ending {
         Ending::Exited { reason: Some(reason), .. } => {
             cx.ui.warn(&format!("the terminal is over: {}", clean_line(&reason)));
-            Ok(Exit::UNAVAILABLE)
+            Exit::UNAVAILABLE
         }
-        Ending::Exited { code, signal, reason: None } => Ok(exit_code(code, signal)),
+        Ending::Exited { code, signal, reason: None } => exit_code(code, signal),
         Ending::Left => {
             cx.ui.say("");
             cx.ui.note(&format!("left the terminal running; `rclaude shell {session}` comes back"));
-            Ok(Exit::OK)
+            Exit::OK
         }
         Ending::Paused => {
             cx.ui.say("");
             cx.ui.note(&format!("{session} was set aside; `rclaude shell {session}` wakes it"));
-            Ok(Exit::OK)
+            Exit::OK
         }
     }
 }

@@ -104,19 +104,14 @@ async fn run(
     pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut heard = Instant::now();
     // The first view says where in what it types the client is.
-    let input_offset = match place.attached.next().await {
-        Some(Shown::View(view)) => {
-            let offset = view.input_offset;
-            if !place.show(Shown::View(view)).await {
-                return;
-            }
-            offset
-        }
-        _ => {
-            let end = place.gone().await;
-            return place.close(end).await;
-        }
+    let Some(Shown::View(view)) = place.attached.next().await else {
+        let end = place.gone().await;
+        return place.close(end).await;
     };
+    let input_offset = view.input_offset;
+    if !place.show(Shown::View(view)).await {
+        return;
+    }
     let (keys, typed) = mpsc::channel::<Bytes>(WAITING_FRAMES);
     let writer = query.writer.clone().map(|writer| (writer, input_offset));
     let mut typing = Box::pin(place.attached.type_in(writer, ReceiverStream::new(typed).map(Ok)));
