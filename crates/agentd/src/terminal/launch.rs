@@ -120,7 +120,8 @@ impl Terminals {
     }
 }
 
-/// The shell of a user who logs in.
+/// The shell of a user who logs in. Not as a login shell: those read `/etc/profile`, which puts a
+/// `PATH` of its own in the place of the session's.
 fn shell(env: &BTreeMap<String, String>) -> Vec<String> {
     let is_there = |path: &&str| {
         path.starts_with('/')
@@ -129,7 +130,7 @@ fn shell(env: &BTreeMap<String, String>) -> Vec<String> {
     };
     let own = env.get("SHELL").map(String::as_str);
     let shell = own.into_iter().chain(SHELLS).find(is_there).unwrap_or("/bin/sh");
-    vec![shell.to_owned(), "-l".to_owned()]
+    vec![shell.to_owned()]
 }
 
 /// A new terminal of the kernel's: the daemon's end, and the program's.

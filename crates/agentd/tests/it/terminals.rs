@@ -263,7 +263,7 @@ async fn what_is_kept_can_be_read_again_from_any_offset_and_the_oldest_is_droppe
 
 #[tokio::test]
 async fn a_stalled_viewer_slows_nobody_and_goes_on_with_a_fresh_screen() {
-    const SIZE: u64 = 60_000_000;
+    const SIZE: u64 = 25_000_000;
     let daemon = Daemon::start();
     let client = daemon.client().await;
     let text =

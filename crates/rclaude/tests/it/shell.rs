@@ -41,6 +41,11 @@ async fn a_shell_that_was_left_is_found_as_it_was_after_the_servers_death() {
     first.expect("/workspace");
     first.expect("agent");
     first.expect("sum 42");
+    let path = platform.run(&["exec", "box", "--", "sh", "-c", "echo $PATH"]).await.stdout;
+    first.keys("clear; echo \"[$PATH]\"\r");
+    first.expect(&format!("[{}]", path.trim()));
+    first.keys("clear; echo sum $((40+2))\r");
+    first.expect("sum 42");
     first.keys("# a tilde ~. in a line is a tilde");
     first.expect("is a tilde");
     first.keys("\x15");
