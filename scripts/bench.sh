@@ -26,3 +26,5 @@ echo "== the whole platform, from outside"
 "${first[@]}" python3 bench/platform.py
 echo "== pauses, checkpoints, forks, recovery, from outside"
 "${first[@]}" python3 bench/lifecycle.py
+echo "== terminals: echo of a key and a large file, beside a bare pty"
+"${first[@]}" python3 bench/terminal.py

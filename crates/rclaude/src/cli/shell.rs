@@ -175,12 +175,15 @@ fn heed(tell: mpsc::Sender<Doing>) -> Result<impl Future<Output = Infallible>, F
     let mut resized = signal(SignalKind::window_change())?;
     let mut ended = signal(SignalKind::terminate())?;
     let mut hung_up = signal(SignalKind::hangup())?;
+    // Not ctrl-c, which is a key like any other here.
+    let mut interrupted = signal(SignalKind::interrupt())?;
     Ok(async move {
         loop {
             let doing = tokio::select! {
                 _ = resized.recv() => Doing::Resized(screen::size()),
                 _ = ended.recv() => Doing::Left,
                 _ = hung_up.recv() => Doing::Left,
+                _ = interrupted.recv() => Doing::Left,
             };
             if tell.send(doing).await.is_err() {
                 // Nobody listens any more.
@@ -213,7 +216,7 @@ impl Teller for Window {
                 screen::show(&bytes)?;
             }
             Told::Lost(reason) => {
-                note(&format!("connection lost ({}); connecting again …", clean_line(&reason)))?
+                note(&format!("connection lost ({}); connecting again …", clean_line(&reason)))?;
             }
             Told::Restored => note("connected again")?,
             Told::KeysLost => note("some of what was typed was lost")?,

@@ -230,6 +230,43 @@ async fn a_session_is_awake_while_somebody_is_attached_or_a_terminal_prints_and_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_users_own_terminal_is_as_it_was_however_the_verb_ends() {
+    let platform = Platform::start_with(Agent::Missing, &[]).await;
+    assert_eq!(platform.run(&["start", "--name", "tidy"]).await.code, Some(0));
+    let open = || {
+        let cli = platform.cli(&[]);
+        let text = "before=$(stty -g); \"$0\" shell tidy; code=$?; echo; \
+                    [ \"$(stty -g)\" = \"$before\" ] && echo restored after $code";
+        let mut command = std::process::Command::new("/bin/sh");
+        command.args(["-c", text]).arg(cli.get_program()).current_dir(platform.scratch());
+        command.envs(cli.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let mut terminal = Terminal::open(&command, 80);
+        terminal.keys("clear; printf '\\033[?1049h\\033[?1003h'; echo ready $((1+1))\r");
+        terminal.expect("ready 2");
+        terminal
+    };
+    let is_ours =
+        |(pid, line): (u32, String)| line.trim().ends_with("rclaude shell tidy").then_some(pid);
+    let mut terminal = open();
+    terminal.keys(LEAVE);
+    terminal.expect("restored after 0");
+    let after = terminal.bytes();
+    let last = after.rfind("\x1b[?1049h").unwrap();
+    for ordinary in ["\x1b[?1049l", "\x1b[?1003l", "\x1b[?25h"] {
+        assert!(after[last..].contains(ordinary), "{ordinary:?} is not in {:?}", &after[last..]);
+    }
+    let mut terminal = open();
+    let pid = crate::platform::processes().into_iter().find_map(is_ours).unwrap();
+    let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    terminal.expect("restored after 0");
+    let mut terminal = open();
+    terminal.keys("exit 5\r");
+    terminal.expect("restored after 5");
+    platform.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_terminal_is_told_so() {
     let platform = Platform::start_with(Agent::Missing, &[]).await;
     with_box(&platform).await;

@@ -14,9 +14,9 @@ use axum::{
 };
 use bytes::Bytes;
 use futures::{SinkExt, StreamExt, stream::SplitSink};
-use rclaude_sandbox::agentd::{Shown, TerminalFrom};
+use rclaude_sandbox::agentd::{self, Shown, TerminalFrom};
 use rclaude_types::{
-    SessionId, TerminalControl, TerminalFrame, TerminalId,
+    ErrorCode, SessionId, TerminalControl, TerminalFrame, TerminalId,
     agentd::{ProcessState, TerminalInfo},
 };
 use tokio::{
@@ -145,10 +145,13 @@ async fn run(
             }
             // Looks again whether there is room.
             _ = keys.reserve(), if !has_room => Step::Go,
-            // Ends only with the terminal or the way to it, which are told of above.
-            _ = &mut typing, if is_typing => {
+            typed = &mut typing, if is_typing => {
                 is_typing = false;
-                Step::Go
+                match typed {
+                    Err(error) if !is_over(&error) => Step::End(place.gone().await),
+                    // The terminal's end is told of above.
+                    _ => Step::Go,
+                }
             }
             _ = pings.tick() => {
                 // One whose keys wait for a program to read is not heard, and not forgotten.
@@ -239,6 +242,11 @@ impl Place {
         let frame = CloseFrame { code, reason: reason.into() };
         self.send(Message::Close(Some(frame))).await;
     }
+}
+
+/// Whether typing ended because the terminal is over.
+fn is_over(error: &agentd::Error) -> bool {
+    error.problem().is_some_and(|problem| problem.code == ErrorCode::Conflict)
 }
 
 fn text(frame: &TerminalFrame) -> Message {
