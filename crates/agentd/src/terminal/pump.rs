@@ -8,7 +8,7 @@ use super::Terminal;
 use crate::clock;
 
 /// Bytes read before others get their turn: under a flood, what a keystroke waits for.
-const TURN: usize = 32 * 1024;
+const TURN: usize = 8 * 1024;
 
 /// What is still read when the program has ended. More than the kernel holds back; what processes
 /// it left behind print meanwhile does not prolong the end for ever.
