@@ -28,3 +28,5 @@ echo "== pauses, checkpoints, forks, recovery, from outside"
 "${first[@]}" python3 bench/lifecycle.py
 echo "== files into a session and out of it"
 "${first[@]}" python3 bench/files.py
+echo "== terminals: echo of a key and a large file, beside a bare pty"
+"${first[@]}" python3 bench/terminal.py

@@ -29,6 +29,7 @@ use crate::{
         rights::Rights,
         startup::{self, Signals},
     },
+    terminal::Terminals,
 };
 
 /// How long the last answers have to leave.
@@ -43,6 +44,7 @@ const WATCHES: usize = 32;
 /// What every request may need.
 pub(crate) struct Daemon {
     pub(crate) registry: Rc<Registry>,
+    pub(crate) terminals: Terminals,
     pub(crate) token: Vec<u8>,
     pub(crate) long_work: Semaphore,
     pub(crate) watches: Arc<Semaphore>,
@@ -85,6 +87,7 @@ impl Daemon {
             uptime_seconds: self.started.elapsed().as_secs(),
             running: u32::try_from(running.len()).unwrap_or(u32::MAX),
             journal_full: running.iter().any(|process| process.is_journal_full()),
+            printed_seconds_ago: self.terminals.printed_seconds_ago(),
         }
     }
 
@@ -101,6 +104,7 @@ pub(crate) async fn run(options: Options, signals: Signals) -> std::result::Resu
         .map_err(|error| format!("cannot open the journals: {error}"))?;
     let daemon = Rc::new(Daemon {
         registry: Rc::new(registry),
+        terminals: Terminals::open(&options.state),
         token: options.token,
         long_work: Semaphore::new(LONG_WORK),
         watches: Arc::new(Semaphore::new(WATCHES)),
@@ -118,7 +122,7 @@ pub(crate) async fn run(options: Options, signals: Signals) -> std::result::Resu
         () = http::serve(Rc::clone(&daemon), listener) => {}
         () = daemon.end.notified() => {}
     }
-    daemon.registry.end_all().await;
+    tokio::join!(daemon.terminals.lose_all(), daemon.registry.end_all());
     tokio::time::sleep(LAST_WORDS).await;
     Ok(())
 }
@@ -130,8 +134,9 @@ fn listen(listener: StdListener) -> std::io::Result<UnixListener> {
 
 /// Reaps children and ends the daemon when asked to.
 async fn heed(daemon: Rc<Daemon>, signals: AsyncFd<Signals>) {
+    let reap = || daemon.registry.reap(|pid, status| daemon.terminals.ended(pid, status));
     // Children that ended before anyone listened are reaped with the first that ends after.
-    daemon.registry.reap();
+    reap();
     loop {
         let Ok(mut ready) = signals.readable().await else {
             // Without signals nothing is ever reaped: better a clean end than a slow one.
@@ -139,7 +144,7 @@ async fn heed(daemon: Rc<Daemon>, signals: AsyncFd<Signals>) {
         };
         while let Ok(Ok(signal)) = ready.try_io(|signals| startup::next(signals.get_ref())) {
             if signal == libc::SIGCHLD.unsigned_abs() {
-                daemon.registry.reap();
+                reap();
             } else {
                 daemon.shut_down();
             }

@@ -16,6 +16,7 @@ mod options;
 mod process;
 mod refusal;
 mod sys;
+mod terminal;
 
 use std::{process::ExitCode, time::Duration};
 

@@ -35,7 +35,7 @@ Exit codes:
   7    the server cannot do it: no agent, no model API, no snapshot store, host, disk, shutting
        down
   130  interrupted: a followed turn was interrupted, or you detached with Ctrl-C
-  `rclaude exec` passes on the command's own code, 128+N if signal N ended it.";
+  `rclaude exec` and `rclaude shell` pass on the command's own code, 128+N if signal N ended it.";
 
 /// Why a verb did not do what it was asked.
 #[derive(Debug)]
@@ -112,6 +112,9 @@ const fn hint_for(code: ErrorCode) -> Option<&'static str> {
         ErrorCode::SessionNotFound => "`rclaude ls` lists the sessions",
         ErrorCode::SessionAmbiguous => "give more of the id, or the name (`rclaude ls`)",
         ErrorCode::ApprovalNotFound => "`rclaude show SESSION` lists what the agent waits for",
+        ErrorCode::TerminalNotFound => {
+            "`rclaude shell SESSION` goes to the session's shell, or starts one"
+        }
         ErrorCode::CheckpointNotFound => "`rclaude checkpoints SESSION` lists those there are",
         ErrorCode::AllowanceExhausted => {
             "`rclaude set SESSION --ttl …` or `--max-hours …` raises it"

@@ -2,8 +2,9 @@
 //!
 //! `rclaude serve` is the platform; every other verb is a client that speaks to it over HTTP.
 //! The rooms: `cli` has one file per verb, `client` speaks the API, `conversation` follows a
-//! session and answers for its user, `ui` is the only place that prints, `config` the only place
-//! that reads the environment, `platform` the only place that reaches into the server's crates.
+//! session and answers for its user, `ui` is the only place that prints but for `screen`, which has
+//! the user's terminal while it shows another, `config` the only place that reads the environment,
+//! `platform` the only place that reaches into the server's crates.
 
 mod cli;
 mod client;
@@ -13,6 +14,7 @@ mod exit;
 mod local_repository;
 mod local_server;
 mod platform;
+mod screen;
 mod ui;
 mod values;
 

@@ -125,6 +125,8 @@ ids! {
     LayerId = "lay", "^lay_[0-9a-f]{32}$";
     /// Names a process in a sandbox; chosen by whoever starts it.
     ExecId = "exe", "^exe_[0-9a-f]{32}$";
+    /// Names a terminal in a sandbox; chosen by whoever opens it.
+    TerminalId = "trm", "^trm_[0-9a-f]{32}$";
 }
 
 #[cfg(test)]

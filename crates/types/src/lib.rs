@@ -20,6 +20,7 @@ mod problem;
 mod server;
 mod session;
 mod storage;
+mod terminal;
 mod time;
 mod turn;
 mod usage;
@@ -42,7 +43,7 @@ pub use file::{
 };
 pub use ids::{
     ApprovalId, CheckpointId, ExecId, IdError, KeyId, LayerId, RepositoryId, SandboxId, SessionId,
-    TurnId, UsageId, continue_after,
+    TerminalId, TurnId, UsageId, continue_after,
 };
 pub use key::{ApiKey, CreateKey, CreatedKey};
 pub use lifecycle::{Desired, FailureReason, Generation, Phase, SessionStatus, TurnState};
@@ -56,6 +57,10 @@ pub use session::{
     Resources, Session, SessionDiff, UpdateSession,
 };
 pub use storage::{DiskUse, Prune, Pruned, SessionDiskUse};
+pub use terminal::{
+    CreateTerminal, Terminal, TerminalControl, TerminalFrame, TerminalModes, TerminalSize,
+    TerminalState, TerminalView,
+};
 pub use time::Timestamp;
 pub use turn::{CreateTurn, Turn, TurnOutcome};
 pub use usage::{TimeUsage, TokenUsage, UsageByModel, UsageSummary};

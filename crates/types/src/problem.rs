@@ -55,6 +55,8 @@ codes! {
     ApprovalNotFound = "approval_not_found", 404, "No such approval";
     /// No such command.
     ExecNotFound = "exec_not_found", 404, "No such command";
+    /// No such terminal.
+    TerminalNotFound = "terminal_not_found", 404, "No such terminal";
     /// No such key.
     KeyNotFound = "key_not_found", 404, "No such key";
     /// No such file in the session.

@@ -54,7 +54,7 @@ impl Query {
         self.0.iter().find(|(it, _)| it == name).map(|(_, value)| value.as_slice())
     }
 
-    fn text(&self, name: &str) -> Result<Option<&str>> {
+    pub(super) fn text(&self, name: &str) -> Result<Option<&str>> {
         self.get(name)
             .map(|value| {
                 str::from_utf8(value).map_err(|_| Refusal::invalid(format!("{name} is not text")))
@@ -72,9 +72,16 @@ impl Query {
 
     /// A number, 0 if absent.
     pub(super) fn number(&self, name: &str) -> Result<u64> {
-        self.text(name)?.map_or(Ok(0), |text| {
-            text.parse().map_err(|_| Refusal::invalid(format!("{name} must be a number")))
-        })
+        Ok(self.optional_number(name)?.unwrap_or(0))
+    }
+
+    /// A number, if there is one.
+    pub(super) fn optional_number(&self, name: &str) -> Result<Option<u64>> {
+        self.text(name)?
+            .map(|text| {
+                text.parse().map_err(|_| Refusal::invalid(format!("{name} must be a number")))
+            })
+            .transpose()
     }
 
     /// Permission bits in octal.
@@ -95,11 +102,6 @@ impl Query {
             Some("root") => Ok(User::Root),
             Some(_) => Err(Refusal::invalid("user must be agent or root")),
         }
-    }
-
-    /// A number that need not be there.
-    pub(super) fn optional_number(&self, name: &str) -> Result<Option<u64>> {
-        self.get(name).map(|_| self.number(name)).transpose()
     }
 
     /// A text that need not be there.

@@ -7,6 +7,7 @@ mod processes;
 mod reading;
 mod routes;
 mod storage;
+mod terminals;
 mod watching;
 
 use std::{convert::Infallible, rc::Rc, time::Duration};

@@ -9,7 +9,7 @@ use super::{
     Body, archives,
     body::{done, json, refused},
     input::{Query, is_authentic},
-    processes, reading, storage, watching,
+    processes, reading, storage, terminals, watching,
 };
 use crate::{
     daemon::Daemon,
@@ -47,6 +47,15 @@ async fn route(daemon: Rc<Daemon>, request: Request<Incoming>) -> Result<Respons
             processes::stdin(&daemon, id, &query, body).await
         }
         (&Method::POST, ["processes", id, "signal"]) => processes::signal(&daemon, id, body).await,
+        (&Method::GET, ["terminals"]) => terminals::list(&daemon),
+        (&Method::PUT, ["terminals", id]) => terminals::open(&daemon, id, body).await,
+        (&Method::GET, ["terminals", id]) => terminals::get(&daemon, id),
+        (&Method::DELETE, ["terminals", id]) => terminals::end(&daemon, id).await,
+        (&Method::POST, ["terminals", id, "resize"]) => terminals::resize(&daemon, id, body).await,
+        (&Method::GET, ["terminals", id, "attach"]) => terminals::attach(&daemon, id, &query).await,
+        (&Method::POST, ["terminals", id, "input"]) => {
+            terminals::type_in(&daemon, id, &query, body).await
+        }
         (&Method::GET, ["files"]) => reading::read(&daemon, &query, &head.headers).await,
         (&Method::PUT, ["files"]) => storage::write(&daemon, &query, body).await,
         (&Method::PATCH, ["files"]) => storage::change(&daemon, &query, body).await,

@@ -15,11 +15,13 @@ pub(crate) const GRACE: Duration = Duration::from_secs(2);
 const STATUS_PAUSE: Duration = Duration::from_millis(250);
 
 impl Registry {
-    /// Takes note of every child that has ended, also of orphans nobody asked for.
-    pub(crate) fn reap(&self) {
+    /// Takes note of every child that has ended, also of orphans nobody asked for. Those that are
+    /// no processes of this registry's are told to `other`.
+    pub(crate) fn reap(&self, other: impl Fn(Pid, WaitStatus)) {
         while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
-            if let Some(process) = self.take_pid(pid) {
-                self.ended(&process, status);
+            match self.take_pid(pid) {
+                Some(process) => self.ended(&process, status),
+                None => other(pid, status),
             }
         }
     }
@@ -73,7 +75,7 @@ impl Registry {
 }
 
 /// Kills every process of a session, wherever its group is.
-pub(super) fn kill_session(leader: Pid) {
+pub(crate) fn kill_session(leader: Pid) {
     let Ok(entries) = fs::read_dir("/proc") else { return };
     for entry in entries.flatten() {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {

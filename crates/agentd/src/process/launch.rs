@@ -2,6 +2,7 @@
 
 use std::{
     cell::Cell,
+    collections::BTreeMap,
     ffi::CString,
     os::fd::{AsFd, OwnedFd},
     path::Path,
@@ -56,7 +57,8 @@ impl Registry {
         if let Some(process) = self.get(id) {
             return Ok((process, false));
         }
-        let command = Command::check(spec)?;
+        let command = Command::check(&spec.argv, &spec.env, &spec.cwd)?;
+        check_timeout(spec.timeout_seconds)?;
         match self.start_journalled(id, spec, identity, &command) {
             Ok(process) => Ok((process, true)),
             Err(refusal) => {
@@ -106,8 +108,9 @@ impl Registry {
             cwd: &command.cwd,
             identity,
             stdio: [theirs_in.as_fd(), theirs_out.as_fd(), theirs_err.as_fd()],
+            controlled: false,
         })
-        .map_err(|failure| refusal(spec, &failure))?;
+        .map_err(|failure| refusal(&spec.argv, &spec.cwd, &failure))?;
         let pid = Pid::from_raw(pid).ok_or_else(|| Refusal::internal("no process id"))?;
         info.state = ProcessState::Running { pid: pid.as_raw_nonzero().get().unsigned_abs() };
         let process = Rc::new(Process {
@@ -147,34 +150,42 @@ async fn limit(registry: Rc<Registry>, process: Rc<Process>, seconds: u32) {
     }
 }
 
-/// A spec in the kernel's terms.
-struct Command {
-    programs: Vec<CString>,
-    argv: Vec<CString>,
-    env: Vec<CString>,
-    cwd: CString,
+fn check_timeout(seconds: Option<u32>) -> Result<()> {
+    if seconds.is_some_and(|seconds| seconds == 0 || seconds > MAX_TIMEOUT) {
+        return Err(Refusal::invalid(format!("timeout_seconds must be 1 to {MAX_TIMEOUT}")));
+    }
+    Ok(())
+}
+
+/// A command in the kernel's terms.
+pub(crate) struct Command {
+    pub(crate) programs: Vec<CString>,
+    pub(crate) argv: Vec<CString>,
+    pub(crate) env: Vec<CString>,
+    pub(crate) cwd: CString,
 }
 
 impl Command {
-    fn check(spec: &ProcessSpec) -> Result<Self> {
+    pub(crate) fn check(
+        argv: &[String],
+        env: &BTreeMap<String, String>,
+        cwd: &str,
+    ) -> Result<Self> {
         let c =
             |text: String| CString::new(text).map_err(|_| Refusal::invalid("a NUL in the command"));
-        let Some(program) = spec.argv.first().filter(|program| !program.is_empty()) else {
+        let Some(program) = argv.first().filter(|program| !program.is_empty()) else {
             return Err(Refusal::invalid("argv names no program"));
         };
-        if !Path::new(&spec.cwd).is_absolute() {
+        if !Path::new(cwd).is_absolute() {
             return Err(Refusal::invalid("cwd must be an absolute path"));
         }
-        if spec.timeout_seconds.is_some_and(|seconds| seconds == 0 || seconds > MAX_TIMEOUT) {
-            return Err(Refusal::invalid(format!("timeout_seconds must be 1 to {MAX_TIMEOUT}")));
-        }
-        if spec.env.keys().any(|name| name.is_empty() || name.contains('=')) {
+        if env.keys().any(|name| name.is_empty() || name.contains('=')) {
             return Err(Refusal::invalid("a variable's name must not be empty or hold '='"));
         }
         let programs: Vec<String> = if program.contains('/') {
             vec![program.clone()]
         } else {
-            let path = spec.env.get("PATH").map_or(DEFAULT_PATH, String::as_str);
+            let path = env.get("PATH").map_or(DEFAULT_PATH, String::as_str);
             path.split(':')
                 .filter(|it| it.starts_with('/'))
                 .map(|it| format!("{it}/{program}"))
@@ -182,9 +193,9 @@ impl Command {
         };
         Ok(Self {
             programs: programs.into_iter().map(c).collect::<Result<_>>()?,
-            argv: spec.argv.iter().cloned().map(c).collect::<Result<_>>()?,
-            env: spec.env.iter().map(|(k, v)| c(format!("{k}={v}"))).collect::<Result<_>>()?,
-            cwd: c(spec.cwd.clone())?,
+            argv: argv.iter().cloned().map(c).collect::<Result<_>>()?,
+            env: env.iter().map(|(k, v)| c(format!("{k}={v}"))).collect::<Result<_>>()?,
+            cwd: c(cwd.to_owned())?,
         })
     }
 }
@@ -208,7 +219,7 @@ fn watched(fd: OwnedFd, interest: Interest) -> Result<AsyncFd<OwnedFd>> {
 }
 
 /// A command as it is told: arguments until there is enough of them.
-fn told(argv: &[String]) -> Vec<String> {
+pub(crate) fn told(argv: &[String]) -> Vec<String> {
     let mut left = TOLD_ARGV_BYTES;
     let mut told = Vec::new();
     for argument in argv {
@@ -224,8 +235,8 @@ fn told(argv: &[String]) -> Vec<String> {
 }
 
 /// Why a program could not be started, in words for its starter.
-fn refusal(spec: &ProcessSpec, failure: &Failure) -> Refusal {
-    let program = spec.argv.first().map_or("", String::as_str);
+pub(crate) fn refusal(argv: &[String], cwd: &str, failure: &Failure) -> Refusal {
+    let program = argv.first().map_or("", String::as_str);
     let errno = failure.error.raw_os_error();
     match (failure.stage, errno) {
         (Stage::Program, Some(libc::ENOENT)) => Refusal::new(
@@ -237,7 +248,7 @@ fn refusal(spec: &ProcessSpec, failure: &Failure) -> Refusal {
             format!("{program} is not a program this machine can run"),
         ),
         (Stage::Program, _) => Refusal::from_io(&format!("run {program}"), &failure.error),
-        (Stage::Directory, _) => Refusal::from_io(&format!("enter {}", spec.cwd), &failure.error),
+        (Stage::Directory, _) => Refusal::from_io(&format!("enter {cwd}"), &failure.error),
         (Stage::Rights, _) => Refusal::from_io("give up the daemon's rights", &failure.error),
         (Stage::Clone, _) => Refusal::from_io("make another process", &failure.error),
     }

@@ -30,9 +30,10 @@ use rclaude_types::{
 use rustix::process::{Pid, Signal};
 use tokio::sync::{Mutex, watch};
 
+pub(crate) use end::{GRACE, kill_session};
 pub(crate) use follow::{Offsets, follow};
 use journal::{Journal, Logged};
-pub(crate) use launch::identity;
+pub(crate) use launch::{Command, identity, refusal, told};
 pub(crate) use registry::Registry;
 use stdin::StdinPipe;
 

@@ -26,6 +26,8 @@ pub(crate) struct Launch<'a> {
     pub(crate) identity: Option<(u32, u32)>,
     /// Standard input, output and error; none of them below 3.
     pub(crate) stdio: [BorrowedFd<'a>; 3],
+    /// Whether standard input is a terminal that shall control the session.
+    pub(crate) controlled: bool,
 }
 
 /// How far a child came that did not become its program.
@@ -62,6 +64,7 @@ struct Orders {
     cwd: *const c_char,
     identity: Option<(u32, u32)>,
     stdio: [c_int; 3],
+    controlled: bool,
     failed: Option<(Stage, c_int)>,
 }
 
@@ -80,6 +83,7 @@ pub(crate) fn spawn(launch: &Launch<'_>) -> Result<i32, Failure> {
         cwd: launch.cwd.as_ptr(),
         identity: launch.identity,
         stdio: launch.stdio.map(|fd| fd.as_raw_fd()),
+        controlled: launch.controlled,
         failed: None,
     };
     let mut stack = Vec::<u128>::with_capacity(STACK / size_of::<u128>());
@@ -131,6 +135,9 @@ unsafe fn become_program(orders: &Orders) -> (Stage, c_int) {
             if libc::dup2(fd, number) < 0 {
                 return (Stage::Rights, errno());
             }
+        }
+        if orders.controlled && libc::ioctl(0, libc::TIOCSCTTY, 0) != 0 {
+            return (Stage::Rights, errno());
         }
         // All is close-on-exec already; this holds also for what some library opened otherwise.
         libc::syscall(libc::SYS_close_range, 3, c_int::MAX, libc::CLOSE_RANGE_CLOEXEC);

@@ -12,4 +12,5 @@ mod hostile;
 mod output;
 mod pid_one;
 mod processes;
+mod terminals;
 mod trees;

@@ -165,7 +165,7 @@ fn show(cx: &mut Context, line: ExecLine) -> Result<Option<Exit>, Failure> {
 }
 
 /// A command's exit code as a shell tells it.
-fn exit_code(code: Option<i32>, signal: Option<i32>) -> Exit {
+pub(super) fn exit_code(code: Option<i32>, signal: Option<i32>) -> Exit {
     let code = match (code, signal) {
         (Some(code), _) => code & 0xff,
         (None, Some(signal)) => 128 + signal,

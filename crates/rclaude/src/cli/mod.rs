@@ -47,6 +47,7 @@ mod send;
 pub(crate) mod serve;
 mod set;
 mod setup;
+mod shell;
 mod show;
 mod start;
 mod status;
@@ -144,6 +145,7 @@ enum Command {
     Edit(edit::EditArgs),
     Mv(mv::MvArgs),
     Mkdir(mkdir::MkdirArgs),
+    Shell(shell::ShellArgs),
     Diff(diff::DiffArgs),
     Pause(pause::PauseArgs),
     Stop(stop::StopArgs),
@@ -251,6 +253,7 @@ async fn perform(command: Command, cx: &mut Context) -> Done {
         Command::Edit(args) => Box::pin(edit::run(args, cx)).await,
         Command::Mv(args) => mv::run(args, cx).await,
         Command::Mkdir(args) => mkdir::run(args, cx).await,
+        Command::Shell(args) => Box::pin(shell::run(args, cx)).await,
         Command::Diff(args) => diff::run(args, cx).await,
         Command::Pause(args) => pause::run(args, cx).await,
         Command::Stop(args) => stop::run(args, cx).await,

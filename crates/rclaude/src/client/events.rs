@@ -7,32 +7,24 @@
 use std::{collections::VecDeque, time::Duration};
 
 use futures::{SinkExt, Stream, StreamExt, stream};
-use rclaude_types::{ErrorCode, Event, EventBody, Problem, Seq, SessionStatus};
-use reqwest::StatusCode;
+use rclaude_types::{Event, EventBody, Problem, Seq, SessionStatus};
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use tokio::{net::TcpStream, time::Instant};
-use tokio_tungstenite::{
-    MaybeTlsStream, WebSocketStream,
-    tungstenite::{
-        self, Message, client::IntoClientRequest, http::HeaderValue,
-        protocol::frame::coding::CloseCode,
-    },
-};
+use tokio::time::Instant;
+use tokio_tungstenite::tungstenite::{self, Message, protocol::frame::coding::CloseCode};
 
-use super::{Client, http};
+use super::{
+    Client, http,
+    socket::{self, Broken, Socket},
+};
 use crate::exit::Failure;
 
 /// Silence after which we ask whether the other side is still there.
 const ASK_AFTER: Duration = Duration::from_secs(20);
-/// For a connection to be made.
-const CONNECT_WITHIN: Duration = Duration::from_secs(15);
 /// The longest wait between two attempts.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// After this long without a connection we give up: the session goes on without us anyway.
 const GIVE_UP_AFTER: Duration = Duration::from_mins(15);
-
-type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 /// One entry of a log.
 #[derive(Debug, Clone)]
@@ -198,54 +190,9 @@ impl Follower {
 
     async fn connect(&self) -> Result<Socket, Broken> {
         let after = self.after.to_string();
-        let mut url =
+        let url =
             self.client.resource(&["sessions", &self.session, "events"], &[("after", &after)]);
-        let scheme = if url.scheme() == "https" { "wss" } else { "ws" };
-        // Between http and ws, and https and wss, the standard allows the change.
-        let _ = url.set_scheme(scheme);
-        let mut request = url
-            .as_str()
-            .into_client_request()
-            .map_err(|error| Broken::ForGood(Failure::Failed(error.to_string())))?;
-        if let Some(token) = self.client.token() {
-            let value = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| {
-                Broken::ForGood(Failure::Usage("the token has characters no key has".to_owned()))
-            })?;
-            request.headers_mut().insert("authorization", value);
-        }
-        let connecting = tokio_tungstenite::connect_async(request);
-        match tokio::time::timeout(CONNECT_WITHIN, connecting).await {
-            Err(_) => Err(Broken::ForNow("it does not answer".to_owned())),
-            Ok(Ok((socket, _))) => Ok(socket),
-            Ok(Err(tungstenite::Error::Http(response))) => {
-                let status = response.status();
-                let body = response.body().as_deref().unwrap_or_default();
-                let status = StatusCode::from_u16(status.as_u16())
-                    .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-                match http::read_refusal(self.client.url(), status, body) {
-                    Failure::Problem(problem) => Err(Broken::by(problem)),
-                    other if status.is_server_error() => Err(Broken::ForNow(other.to_string())),
-                    other => Err(Broken::ForGood(other)),
-                }
-            }
-            Ok(Err(error)) => Err(Broken::ForNow(http::chain(&error))),
-        }
-    }
-}
-
-/// Whether trying again can help.
-enum Broken {
-    ForNow(String),
-    ForGood(Failure),
-}
-
-impl Broken {
-    fn by(problem: Problem) -> Self {
-        match problem.code {
-            // The server is on its way down, and we hope up again.
-            ErrorCode::ShuttingDown | ErrorCode::Internal => Self::ForNow(problem.detail),
-            _ => Self::ForGood(Failure::Problem(problem)),
-        }
+        socket::open(&self.client, url).await
     }
 }
 

@@ -5,10 +5,13 @@ mod events;
 mod execs;
 mod files;
 mod http;
+mod socket;
 mod storage;
+mod terminals;
 
 pub(crate) use events::{Entry, Progress, follow};
 pub(crate) use execs::{ExecLine, exec_output};
 pub(crate) use files::{Fetched, Replace, Wanted, real_path, real_target};
 pub(crate) use http::{Answer, Client, read};
 pub(crate) use storage::ArchiveKey;
+pub(crate) use terminals::{Doing, Ending, Place, Teller, Told, attach};

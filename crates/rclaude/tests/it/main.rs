@@ -21,6 +21,7 @@ mod journeys;
 mod model;
 mod platform;
 mod serve;
+mod shell;
 mod store_away;
 mod support;
 mod terminal;

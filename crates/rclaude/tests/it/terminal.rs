@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// A program at a terminal of its own.
-struct Terminal {
+pub(crate) struct Terminal {
     child: Child,
     keys: ChildStdin,
     shown: Arc<Mutex<Vec<u8>>>,
@@ -28,7 +28,7 @@ struct Terminal {
 
 impl Terminal {
     /// Starts a command at a terminal that is so many columns wide.
-    fn open(command: &Command, columns: u16) -> Self {
+    pub(crate) fn open(command: &Command, columns: u16) -> Self {
         let quoted = |text: &str| format!("'{}'", text.replace('\'', r"'\''"));
         let words = std::iter::once(command.get_program()).chain(command.get_args());
         let words: Vec<_> = words.map(|word| quoted(word.to_str().unwrap())).collect();
@@ -56,12 +56,12 @@ impl Terminal {
         Self { child, keys, shown, seen: 0 }
     }
 
-    fn bytes(&self) -> String {
+    pub(crate) fn bytes(&self) -> String {
         String::from_utf8_lossy(&self.shown.lock().unwrap()).into_owned()
     }
 
     /// Waits until this is shown, after what was waited for before.
-    fn expect(&mut self, text: &str) {
+    pub(crate) fn expect(&mut self, text: &str) {
         let started = Instant::now();
         loop {
             let bytes = self.bytes();
@@ -75,13 +75,13 @@ impl Terminal {
         }
     }
 
-    fn keys(&mut self, keys: &str) {
+    pub(crate) fn keys(&mut self, keys: &str) {
         self.keys.write_all(keys.as_bytes()).unwrap();
         self.keys.flush().unwrap();
     }
 
     /// Waits for the program's end; its exit code and the screen it leaves.
-    fn end(mut self) -> (Option<i32>, String) {
+    pub(crate) fn end(mut self) -> (Option<i32>, String) {
         let started = Instant::now();
         let status = loop {
             if let Some(status) = self.child.try_wait().unwrap() {

@@ -398,7 +398,7 @@ fn word(user: User) -> &'static str {
     }
 }
 
-fn streamed(content: impl Stream<Item = io::Result<Bytes>> + Send + 'static) -> Body {
+pub(super) fn streamed(content: impl Stream<Item = io::Result<Bytes>> + Send + 'static) -> Body {
     StreamBody::new(content.map_ok(Frame::data)).boxed_unsync()
 }
 

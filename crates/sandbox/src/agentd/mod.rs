@@ -13,8 +13,10 @@ mod error;
 mod files;
 mod output;
 mod processes;
+mod terminals;
 
 pub use connection::{Client, MAX_JSON_BYTES};
 pub use error::{Error, Result};
 pub use files::{Condition, Content, Listing, Part, Search, Untar, WriteOptions};
 pub use output::{Output, OutputFrom, OutputStream};
+pub use terminals::{Shown, TerminalFrom, TerminalStream};

@@ -11,7 +11,9 @@ use axum::{
 };
 use bytes::Bytes;
 use futures::StreamExt;
-use rclaude_types::{ApprovalId, CheckpointId, ErrorCode, ExecId, KeyId, SessionId, TurnId};
+use rclaude_types::{
+    ApprovalId, CheckpointId, ErrorCode, ExecId, KeyId, SessionId, TerminalId, TurnId,
+};
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
@@ -80,6 +82,11 @@ impl PathNoun for CheckpointId {
 impl PathNoun for ExecId {
     const PARAM: &str = "exec";
     const MISSING: ErrorCode = ErrorCode::ExecNotFound;
+}
+
+impl PathNoun for TerminalId {
+    const PARAM: &str = "terminal";
+    const MISSING: ErrorCode = ErrorCode::TerminalNotFound;
 }
 
 impl PathNoun for KeyId {

@@ -30,6 +30,7 @@ mod state;
 mod status;
 mod storage;
 mod stream;
+mod terminals;
 mod turns;
 mod usage;
 mod validate;
@@ -78,6 +79,7 @@ fn private() -> OpenApiRouter<Api> {
         .merge(checkpoints::routes())
         .merge(events::routes())
         .merge(execs::routes())
+        .merge(terminals::routes())
         .merge(files::routes())
         .merge(diff::routes())
         .merge(usage::routes())

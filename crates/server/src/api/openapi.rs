@@ -47,13 +47,14 @@ pub(super) struct Octets(Vec<u8>);
         (name = "checkpoints", description = "A session's earlier states, and what can be made of them."),
         (name = "events", description = "Everything a session does, in order."),
         (name = "execs", description = "Commands run in a session from outside."),
+        (name = "terminals", description = "Shells that outlive whoever looks at them."),
         (name = "files", description = "A session's files, and how they differ from where they began."),
         (name = "keys", description = "API keys."),
         (name = "storage", description = "What sessions take up, archives and backups."),
         (name = "server", description = "The server itself."),
         (name = "original", description = "The endpoints of the original API, under their names."),
     ),
-    components(schemas(rclaude_types::Problem)),
+    components(schemas(rclaude_types::Problem, rclaude_types::TerminalControl)),
     security(("bearer" = []))
 )]
 struct Contract;
@@ -147,6 +148,7 @@ fn in_path(name: &str) -> Parameter {
         "approval" => (Ref::from_schema_name("ApprovalId").into(), "The approval's id."),
         "checkpoint" => (Ref::from_schema_name("CheckpointId").into(), "The checkpoint's id."),
         "exec" => (Ref::from_schema_name("ExecId").into(), "The command's id."),
+        "terminal" => (Ref::from_schema_name("TerminalId").into(), "The terminal's id."),
         "key" => (Ref::from_schema_name("KeyId").into(), "The key's id."),
         _ => (
             ObjectBuilder::new().schema_type(Type::String).min_length(Some(1)).build().into(),

@@ -6,9 +6,9 @@
 use std::collections::BTreeMap;
 
 use rclaude_types::{
-    CreateBackup, CreateCheckpoint, CreateExec, CreateKey, CreateSession, CreateTurn, Decision,
-    Fork, LifePolicy, PauseSession, Prune, RepositorySource, Resources, Rewind, SignalExec,
-    UpdateSession, VerifyBackup,
+    CreateBackup, CreateCheckpoint, CreateExec, CreateKey, CreateSession, CreateTerminal,
+    CreateTurn, Decision, Fork, LifePolicy, PauseSession, Prune, RepositorySource, Resources,
+    Rewind, SignalExec, TerminalSize, UpdateSession, VerifyBackup,
 };
 
 use super::problem::{Refusal, Result};
@@ -263,23 +263,48 @@ impl Validate for Decision {
     }
 }
 
+fn command(command: &[String]) -> Result<()> {
+    let count = command.len();
+    if count > MAX_ARGUMENTS {
+        let why = format_args!("has {count} arguments; {MAX_ARGUMENTS} are allowed");
+        return invalid("command", why);
+    }
+    if command.first().is_none_or(String::is_empty) {
+        return invalid("command", "must name a program first");
+    }
+    for (index, argument) in command.iter().enumerate() {
+        let field = format!("command[{index}]");
+        no_nul(&field, argument)?;
+        if argument.len() >= MAX_ARGUMENT {
+            return invalid(&field, "is longer than the 128 KiB Linux passes on");
+        }
+    }
+    Ok(())
+}
+
+impl Validate for CreateTerminal {
+    fn validate(&self) -> Result<()> {
+        if !self.command.is_empty() {
+            command(&self.command)?;
+        }
+        self.cwd.as_deref().map_or(Ok(()), |it| path("cwd", it))?;
+        env(&self.env)?;
+        self.size.validate()
+    }
+}
+
+impl Validate for TerminalSize {
+    fn validate(&self) -> Result<()> {
+        let ends = |range: std::ops::RangeInclusive<u16>| (*range.start(), *range.end());
+        let ((fewest, most), (narrowest, widest)) = (ends(Self::ROWS), ends(Self::COLS));
+        within("rows", self.rows.into(), fewest.into(), most.into())?;
+        within("cols", self.cols.into(), narrowest.into(), widest.into())
+    }
+}
+
 impl Validate for CreateExec {
     fn validate(&self) -> Result<()> {
-        let count = self.command.len();
-        if count > MAX_ARGUMENTS {
-            let why = format_args!("has {count} arguments; {MAX_ARGUMENTS} are allowed");
-            return invalid("command", why);
-        }
-        if self.command.first().is_none_or(String::is_empty) {
-            return invalid("command", "must name a program first");
-        }
-        for (index, argument) in self.command.iter().enumerate() {
-            let field = format!("command[{index}]");
-            no_nul(&field, argument)?;
-            if argument.len() >= MAX_ARGUMENT {
-                return invalid(&field, "is longer than the 128 KiB Linux passes on");
-            }
-        }
+        command(&self.command)?;
         self.cwd.as_deref().map_or(Ok(()), |it| path("cwd", it))?;
         env(&self.env)?;
         self.timeout_seconds
@@ -352,7 +377,10 @@ mod tests {
     #[test]
     fn the_bounds_that_are_published_are_those_that_are_checked() {
         type Accepts = fn(usize) -> bool;
-        let texts: [(&str, &str, Accepts); 11] = [
+        let texts: [(&str, &str, Accepts); 12] = [
+            ("CreateTerminal", "cwd", |n| {
+                accepts::<CreateTerminal>(json!({ "cwd": "ä".repeat(n) }))
+            }),
             ("CreateTurn", "text", |n| accepts::<CreateTurn>(json!({ "text": "ä".repeat(n) }))),
             ("CreateKey", "name", |n| accepts::<CreateKey>(json!({ "name": "ä".repeat(n) }))),
             ("CreateSession", "model", |n| {
@@ -387,7 +415,9 @@ mod tests {
             let outcome = [min - 1, min, max, max + 1].map(accepts);
             assert_eq!(outcome, [false, true, true, false], "{schema}.{property}");
         }
-        let numbers: [(&str, &str, Accepts); 8] = [
+        let numbers: [(&str, &str, Accepts); 10] = [
+            ("TerminalSize", "rows", |n| accepts::<TerminalSize>(json!({ "rows": n, "cols": 80 }))),
+            ("TerminalSize", "cols", |n| accepts::<TerminalSize>(json!({ "rows": 24, "cols": n }))),
             ("Resources", "cpu_millis", |n| accepts::<Resources>(json!({ "cpu_millis": n }))),
             ("Resources", "memory_mib", |n| accepts::<Resources>(json!({ "memory_mib": n }))),
             ("Resources", "pids", |n| accepts::<Resources>(json!({ "pids": n }))),
@@ -424,6 +454,10 @@ mod tests {
         let max = published("CreateExec", "command", "maxItems");
         assert!(exec(&vec!["x"; max]).validate().is_ok());
         assert!(exec(&vec!["x"; max + 1]).validate().is_err());
+        let max = published("CreateTerminal", "command", "maxItems");
+        let outcome = [0, max, max + 1]
+            .map(|n| accepts::<CreateTerminal>(json!({ "command": vec!["x"; n] })));
+        assert_eq!(outcome, [true, true, false]);
     }
 
     #[test]

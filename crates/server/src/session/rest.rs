@@ -17,6 +17,9 @@ const RESTING: Duration = Duration::from_mins(1);
 /// How long a sandbox stands still before its memory is given back to the host.
 const SETTLED: Duration = Duration::from_secs(30);
 
+/// For a daemon to say how it is.
+const HEALTH_WITHIN: Duration = Duration::from_secs(5);
+
 /// A sandbox that stands still.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Frozen {
@@ -107,7 +110,11 @@ impl Actor {
         let own = &self.session.settings.life;
         let since_set = self.session.settings.life_since.unwrap_or(self.session.created_at);
         let since_set = policy::elapsed(since_set, self.engine.now());
-        let (policy, idle) = (self.engine.policy, self.handle.idle());
+        let (policy, mut idle) = (self.engine.policy, self.handle.idle());
+        if policy.idle(own).is_some_and(|limit| idle >= limit) {
+            // A terminal that prints is not idle, though nobody looks.
+            idle = idle.min(self.silence().await);
+        }
         let can = self.engine.ladder().pause.is_some();
         if let Some(change) = policy.of_running(own, business, idle, since_set).filter(|_| can) {
             self.change(change).await?;
@@ -117,6 +124,14 @@ impl Actor {
         let left = policy.idle(own).map(|limit| limit.saturating_sub(idle));
         let left = left.filter(|left| !left.is_zero()).unwrap_or(longest);
         Ok(Next::Wait(longest.min(left)))
+    }
+
+    /// How long no terminal has printed anything.
+    async fn silence(&self) -> Duration {
+        let Some(link) = &self.link else { return Duration::MAX };
+        let health = tokio::time::timeout(HEALTH_WITHIN, link.client.health()).await;
+        let printed = health.ok().and_then(Result::ok).and_then(|it| it.printed_seconds_ago);
+        printed.map_or(Duration::MAX, Duration::from_secs)
     }
 
     /// The allowance that the session has used up.

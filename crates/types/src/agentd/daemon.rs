@@ -17,6 +17,9 @@ pub struct Health {
     pub running: u32,
     /// Some process's output waits because the disk is full.
     pub journal_full: bool,
+    /// Seconds since a terminal that runs last printed something; absent where none did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub printed_seconds_ago: Option<u64>,
 }
 
 /// Answer of `GET /v1/metrics`: what the sandbox uses, as seen from inside. Zero where the kernel

@@ -1,18 +1,20 @@
 //! What the server and the daemon in the sandbox say to each other.
 //!
-//! Plain HTTP with JSON bodies, but for three things that are bytes: what processes print
-//! ([`OutputHeader`] frames it), what they read, and files. Errors are [`Problem`](crate::Problem)s.
+//! Plain HTTP with JSON bodies, but for what is bytes: what processes and terminals print
+//! ([`OutputHeader`] and [`TerminalHeader`] frame it), what they read, and files. Errors are [`Problem`](crate::Problem)s.
 //! The daemon stands in hostile territory: whoever reads its answers bounds them.
 
 mod daemon;
 mod output;
 mod process;
+mod terminal;
 
 pub use daemon::{Health, Metrics};
 pub use output::{MAX_RECORD_BYTES, OutputHeader, OutputKind};
 pub use process::{
     ProcessInfo, ProcessList, ProcessSpec, ProcessState, SendSignal, Stdin, StdinAccepted, User,
 };
+pub use terminal::{TerminalHeader, TerminalInfo, TerminalKind, TerminalList, TerminalSpec};
 
 /// Number of the protocol described here. A change that an older peer cannot ignore raises it.
 pub const PROTOCOL: u32 = 1;

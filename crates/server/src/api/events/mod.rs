@@ -19,7 +19,7 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-pub(super) use self::sse::frame;
+pub(super) use self::{socket::PROTOCOL, sse::frame};
 use super::{
     Api,
     extract::{InSession, Query},

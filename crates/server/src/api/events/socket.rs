@@ -23,7 +23,7 @@ use crate::api::{Api, problem::Result, stream::KEEP_ALIVE};
 
 /// The subprotocol a client offers beside the one that carries its token: a server must choose
 /// one of those offered, and must not repeat a secret.
-const PROTOCOL: &str = "rclaude.v1";
+pub(in crate::api) const PROTOCOL: &str = "rclaude.v1";
 /// Bytes of a client's frame. Pings and closes have 125 at most, and nothing else is expected.
 const MAX_CLIENT_FRAME: usize = 4096;
 /// Bytes gathered before they are written to the socket.

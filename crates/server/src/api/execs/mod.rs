@@ -10,6 +10,7 @@ use axum::{
 };
 use rclaude_types::{
     CreateExec, ErrorCode, Exec, ExecFrame, ExecId, ExecInput, Page, SessionId, SignalExec,
+    TerminalId,
 };
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
@@ -113,7 +114,7 @@ pub(super) async fn start(
     headers: HeaderMap,
     Json(request): Json<CreateExec>,
 ) -> Result<Response> {
-    let chosen = once.map(|key| derived(&id, &key));
+    let chosen = once.map(|key| derived::<ExecId>(&id, &key));
     let location = |exec: &Exec| format!("/v1/sessions/{id}/execs/{}", exec.id);
     if !query.follow {
         let exec = api.sessions.exec(&id, chosen, request).await?;
@@ -124,13 +125,31 @@ pub(super) async fn start(
     Ok(([(header::LOCATION, location(&exec))], answer).into_response())
 }
 
-/// A repeated request adopts the command its first one started if it chooses the same id, so the
-/// id follows from the key.
-pub(super) fn derived(session: &SessionId, key: &str) -> ExecId {
+/// A repeated request adopts what its first one started if it chooses the same id, so the id
+/// follows from the key.
+pub(super) fn derived<T: Chosen>(session: &SessionId, key: &str) -> T {
     let hash =
         Sha256::new().chain_update(session.as_str()).chain_update([0]).chain_update(key).finalize();
     let digits = hash[..16].iter().fold(String::new(), |digits, b| format!("{digits}{b:02x}"));
-    format!("exe_{digits}").parse().expect("32 hexadecimal digits make an id")
+    T::of(&digits)
+}
+
+/// An id that its caller may choose.
+pub(super) trait Chosen {
+    /// The id with these 32 hexadecimal digits.
+    fn of(digits: &str) -> Self;
+}
+
+impl Chosen for ExecId {
+    fn of(digits: &str) -> Self {
+        format!("exe_{digits}").parse().expect("32 hexadecimal digits make an id")
+    }
+}
+
+impl Chosen for TerminalId {
+    fn of(digits: &str) -> Self {
+        format!("trm_{digits}").parse().expect("32 hexadecimal digits make an id")
+    }
 }
 
 /// Starts a command under an id of the caller's choice.
@@ -281,6 +300,7 @@ mod tests {
     #[test]
     fn the_same_key_names_the_same_command_in_one_session() {
         let [a, b] = [(); 2].map(|()| SessionId::generate());
+        let derived = derived::<ExecId>;
         assert_eq!(derived(&a, "owner:k"), derived(&a, "owner:k"));
         assert_ne!(derived(&a, "owner:k"), derived(&b, "owner:k"));
         assert_ne!(derived(&a, "owner:k"), derived(&a, "owner:l"));

@@ -9,6 +9,7 @@ mod files;
 mod once;
 mod problems;
 pub(in crate::session) mod sessions;
+pub(crate) mod terminals;
 mod turns;
 pub(in crate::session) mod view;
 
