@@ -19,6 +19,9 @@ use crate::open::{open, open_at, parent};
 /// Deepest tree that is taken: each level holds a descriptor.
 pub const MAX_DEPTH: usize = 256;
 
+/// Longer names are not in an entry's own header.
+const SHORT: usize = 100;
+
 /// How a tree is packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pack {
@@ -94,8 +97,8 @@ impl Pack {
                 let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW;
                 let inner = open_at(directory, name, flags, ResolveFlags::BENEATH)?;
                 header.set_entry_type(EntryType::Directory);
-                self.time(archive, &stat)?;
-                archive.append_data(&mut header, shown, io::empty())?;
+                let shown_as = self.extend(archive, &stat, shown)?;
+                archive.append_data(&mut header, shown_as, io::empty())?;
                 self.directory(archive, inner.as_fd(), shown, depth + 1)
             }
             FileType::RegularFile => {
@@ -104,30 +107,51 @@ impl Pack {
                 let size = u64::try_from(stat.st_size).unwrap_or(0);
                 header.set_entry_type(EntryType::Regular);
                 header.set_size(size);
-                self.time(archive, &stat)?;
+                let shown_as = self.extend(archive, &stat, shown)?;
                 // The header has promised a size: a file that shrinks is filled up, one that grows
                 // is cut.
                 let content = File::from(file).chain(io::repeat(0)).take(size);
-                archive.append_data(&mut header, shown, content)
+                archive.append_data(&mut header, shown_as, content)
             }
             FileType::Symlink => {
                 let target = readlinkat(directory, name, Vec::new())?;
                 header.set_entry_type(EntryType::Symlink);
-                self.time(archive, &stat)?;
-                archive.append_link(&mut header, shown, OsStr::from_bytes(target.to_bytes()))
+                let shown_as = self.extend(archive, &stat, shown)?;
+                archive.append_link(&mut header, shown_as, OsStr::from_bytes(target.to_bytes()))
             }
             // Sockets, pipes and devices mean nothing elsewhere.
             _ => Ok(()),
         }
     }
 
-    /// Puts an exact time before the entry it is of.
-    fn time(self, archive: &mut Builder<impl Write>, stat: &Stat) -> io::Result<()> {
-        if !self.exact_times || stat.st_mtime < 0 || stat.st_mtime_nsec == 0 {
-            return Ok(());
+    /// Puts before an entry what its header cannot say; the name for that header.
+    fn extend<'a>(
+        self,
+        archive: &mut Builder<impl Write>,
+        stat: &Stat,
+        shown: &'a Path,
+    ) -> io::Result<&'a Path> {
+        let time = format!("{}.{:09}", stat.st_mtime, stat.st_mtime_nsec);
+        if self.exact_times && stat.st_mtime >= 0 && stat.st_mtime_nsec != 0 {
+            archive.append_pax_extensions([("mtime", time.as_bytes())])?;
         }
-        let text = format!("{}.{:09}", stat.st_mtime, stat.st_mtime_nsec);
-        archive.append_pax_extensions([("mtime", text.as_bytes())])
+        let bytes = shown.as_os_str().as_bytes();
+        if bytes.len() < SHORT || shown.to_str().is_some() {
+            return Ok(shown);
+        }
+        // The library cuts a long name for the header where it stops being UTF-8, and takes
+        // nothing for a name. So the long one goes before it here, as GNU tar has it.
+        let mut long = Header::new_gnu();
+        long.set_path("././@LongLink")?;
+        long.set_entry_type(EntryType::GNULongName);
+        long.set_mode(0o644);
+        long.set_uid(0);
+        long.set_gid(0);
+        long.set_mtime(0);
+        long.set_size(bytes.len() as u64 + 1);
+        long.set_cksum();
+        archive.append(&long, bytes.chain(&[0][..]))?;
+        Ok(Path::new("a-long-name"))
     }
 }
 

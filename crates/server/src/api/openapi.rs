@@ -219,7 +219,7 @@ fn problems(path: &str, method: &str, operation: &Operation) -> Vec<u16> {
         operation.parameters.iter().flatten().any(
             |parameter| matches!(parameter, RefOr::T(parameter) if parameter.name == "if-match"),
         );
-    if conditional {
+    if conditional || path.ends_with("/files/append") {
         statuses.push(412);
     }
     if operation.responses.responses.contains_key("206") {

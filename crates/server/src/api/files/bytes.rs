@@ -81,7 +81,8 @@ pub(super) struct AppendQuery {
     /// The file; relative to the workspace, or absolute.
     #[param(value_type = String, min_length = 1, max_length = 4095)]
     path: SandboxPath,
-    /// Where the first byte goes: at the end if absent, and never behind it.
+    /// Where the first byte goes: at the end if absent. Behind the end it is
+    /// `precondition_failed`.
     offset: Option<u64>,
     /// Permission bits in octal of a file that is made for it; `644` if absent.
     #[param(pattern = "^0?[0-7]{3}$")]
@@ -231,10 +232,7 @@ pub(super) async fn write(
     tag = "files",
     params(AppendQuery),
     request_body(content = Octets, content_type = "application/octet-stream"),
-    responses(
-        (status = 200, description = "The file as it is now.", body = FileEntry),
-        (status = 412, description = "The file is shorter than `offset`."),
-    )
+    responses((status = 200, description = "The file as it is now.", body = FileEntry))
 )]
 pub(super) async fn append(
     State(api): State<Api>,
