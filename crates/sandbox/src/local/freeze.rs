@@ -194,6 +194,7 @@ mod tests {
                     controllers: Vec::new(),
                 }]),
                 redirect: false,
+                whole: true,
                 ended: None,
             };
             fs::create_dir(inner.engine.sandbox(&id).path()).unwrap();

@@ -52,8 +52,17 @@ pub(super) struct StoredState {
     pub cgroups: Placement,
     /// Whether the kernel redirects all its TCP to one port.
     pub redirect: bool,
+    /// Whether all of it was built, and looked at. One that is not was cut short, with its
+    /// supervisor, before anybody was told of it.
+    #[serde(default = "yes")]
+    pub whole: bool,
     /// How it ended, once it has: the exit status as `wait` reports it.
     pub ended: Option<i32>,
+}
+
+/// Records of earlier versions do not say.
+fn yes() -> bool {
+    true
 }
 
 /// A process that cannot be confused with a later one of the same number.

@@ -45,6 +45,38 @@ async fn sandboxes_outlive_their_supervisor_and_the_next_one_finds_them() {
 }
 
 #[tokio::test]
+async fn a_sandbox_whose_start_was_cut_short_with_the_supervisor_is_started_anew() {
+    let rig = Rig::new().await;
+    let spec = spec();
+    let sandbox = rig.provider.create(&spec).await.unwrap();
+    // As it is written down between the network's making and the end of the start.
+    let state = rig.path().join("sandboxes").join(&sandbox.0).join("state.json");
+    let text = fs::read_to_string(&state).unwrap();
+    let mut value: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(value["whole"], true);
+    value["whole"] = false.into();
+    value["redirect"] = false.into();
+    fs::write(&state, value.to_string()).unwrap();
+    let cut_short = rig.first_process(&sandbox);
+    kill(supervisor_of(&rig.path())).await;
+
+    let again = rig.provider.create(&spec).await.unwrap();
+    assert_eq!(again, sandbox);
+    assert_ne!(rig.first_process(&again), cut_short);
+    let sockets = rig.provider.sockets(&again).await.unwrap();
+    let dialled = rig.begin(
+        &again,
+        1000,
+        &["bash", "-c", "exec 3<>/dev/tcp/203.0.113.7/4444; head -c 2 <&3"],
+    );
+    let (mut connection, _) = sockets.tcp[0].accept().await.unwrap();
+    tokio::io::AsyncWriteExt::write_all(&mut connection, b"hi").await.unwrap();
+    assert_eq!(dialled.await.unwrap().out, "hi");
+    rig.provider.destroy(&again).await.unwrap();
+    rig.finish().await;
+}
+
+#[tokio::test]
 async fn a_half_made_sandbox_is_listed_and_can_be_completed_or_removed() {
     let rig = Rig::new().await;
     let (first, second) = (spec(), spec());

@@ -51,6 +51,13 @@ pub(super) enum Op {
     Look,
 }
 
+impl Op {
+    /// Whether it breaks off what an agent is at.
+    pub(super) fn ends_work(self) -> bool {
+        matches!(self, Self::Pause { .. } | Self::Race { .. } | Self::Rewind { .. } | Self::Delete)
+    }
+}
+
 /// What goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fault {

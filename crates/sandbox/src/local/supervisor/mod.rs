@@ -171,8 +171,18 @@ impl Supervisor {
                 continue;
             };
             // Looked at after opening: the descriptor now holds on to the process looked at.
-            if state.process.is_alive() {
-                self.sandboxes.insert(id, Sandbox { state, pidfd, own: false, sockets: None });
+            if !state.process.is_alive() {
+                continue;
+            }
+            let whole = state.whole;
+            let sandbox = Sandbox { state, pidfd, own: false, sockets: None };
+            if whole {
+                self.sandboxes.insert(id, sandbox);
+            } else {
+                // Its start was cut short: nobody was told of it, and whoever wanted it will ask
+                // again. Half a network would be all it ever had.
+                sandbox.kill_and_reap();
+                let _slow = sandbox.has_ended(KILL_WAIT);
             }
         }
         Ok(())

@@ -93,6 +93,7 @@ impl Supervisor {
                 },
                 cgroups: placement,
                 redirect: false,
+                whole: false,
                 ended: None,
             },
             pidfd,
@@ -125,10 +126,7 @@ impl Supervisor {
         go.write_all(b"!").during("release the child")?;
         let (sockets, redirect) = self.home.set_up(pid).during("set up the sandbox's network")?;
         sandbox.sockets = Some(sockets);
-        if redirect {
-            sandbox.state.redirect = true;
-            record::write(&dir.state(), &sandbox.state).during("write down what runs")?;
-        }
+        sandbox.state.redirect = redirect;
         // Ends when the daemon has taken over, since the pipe closes at exec.
         let mut complaint = Vec::new();
         complaints.read_to_end(&mut complaint).during("wait for the daemon")?;
@@ -138,7 +136,9 @@ impl Supervisor {
             });
             return Err(failure);
         }
-        verify(pid, mapping)
+        verify(pid, mapping)?;
+        sandbox.state.whole = true;
+        record::write(&dir.state(), &sandbox.state).during("write down what runs")
     }
 
     /// Opens or makes everything the child needs.
