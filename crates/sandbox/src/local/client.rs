@@ -11,10 +11,12 @@ use std::{
         unix::process::ExitStatusExt as _,
     },
     process::{Command, Stdio},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
+
+use rclaude_types::SandboxId;
 
 use super::{
     config::LocalConfig,
@@ -24,6 +26,9 @@ use super::{
 
 /// No request takes the supervisor longer, but for the ones in front of it.
 const PATIENCE: Duration = Duration::from_mins(1);
+/// How long processes that were killed may take to be gone, on a host that is busy.
+const LEAVING: Duration = Duration::from_secs(10);
+const STILL_LEAVING: Duration = Duration::from_millis(200);
 /// How often, and how long after each other, it is tried to reach a supervisor.
 const ATTEMPTS: u32 = 200;
 const PAUSE: Duration = Duration::from_millis(10);
@@ -73,6 +78,22 @@ impl Client {
         match answer {
             (Reply::Failed(failure), _) => Err(failure),
             answer => Ok(answer),
+        }
+    }
+
+    /// Starts a sandbox. One whose processes have been killed and are not gone yet is waited for
+    /// here, where it holds up nobody else.
+    pub(super) fn start(&self, id: &SandboxId) -> Result<(), Failure> {
+        let until = Instant::now() + LEAVING;
+        loop {
+            match self.ask(&Request::Start { id: id.clone() }) {
+                Err(failure)
+                    if failure.class == FailureClass::Unavailable && Instant::now() < until =>
+                {
+                    std::thread::sleep(STILL_LEAVING);
+                }
+                answer => return answer.map(drop),
+            }
         }
     }
 

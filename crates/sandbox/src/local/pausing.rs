@@ -42,7 +42,7 @@ impl Pausing for LocalProvider {
                 return Err(Failure::new(FailureClass::Rejected, "there is no such sandbox"));
             }
             if !inner.thaw(id)? {
-                inner.client.ask(&Request::Start { id: id.clone() })?;
+                inner.client.start(id)?;
             }
             Ok(SandboxRef(id.to_string()))
         })

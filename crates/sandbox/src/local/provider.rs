@@ -328,7 +328,7 @@ impl Inner {
             io::ErrorKind::InvalidInput => Failure::new(FailureClass::Rejected, error.to_string()),
             _ => Failure::io("make the sandbox's disk", &error),
         })?;
-        self.client.ask(&Request::Start { id: spec.id.clone() })?;
+        self.client.start(&spec.id)?;
         Ok(SandboxRef(spec.id.to_string()))
     }
 

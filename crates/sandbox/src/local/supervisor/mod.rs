@@ -275,9 +275,16 @@ impl Supervisor {
             Request::Hello => Ok(Reply::Here { protocol: PROTOCOL, pid: std::process::id() }),
             Request::Leave => Ok(Reply::Done { running: false }),
             Request::Start { id } => {
-                if self.running(&id).is_none() {
-                    let sandbox = self.start(&id)?;
-                    self.sandboxes.insert(id, sandbox);
+                match self.running(&id) {
+                    Some(sandbox) if sandbox.state.process.is_alive() => {}
+                    Some(_) => {
+                        let text = "the processes that ran in the sandbox are not gone yet";
+                        return Err(Failure::new(FailureClass::Unavailable, text));
+                    }
+                    None => {
+                        let sandbox = self.start(&id)?;
+                        self.sandboxes.insert(id, sandbox);
+                    }
                 }
                 Ok(Reply::Done { running: true })
             }
