@@ -83,7 +83,7 @@ pub(super) struct ListQuery {
     #[param(min_length = 1, max_length = 4096)]
     glob: Option<String>,
     /// `next_cursor` of the page before; the first page if absent.
-    #[param(max_length = 8192)]
+    #[param(max_length = 8192, pattern = "^[!-~]*$")]
     cursor: Option<String>,
     /// Entries at most. A page may have fewer and still not be the last.
     #[serde(default = "page")]
