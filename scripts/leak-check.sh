@@ -19,11 +19,8 @@ processes() { # processes WORD: supervisors and daemons whose command line holds
     done
 }
 
-cgroups() { # cgroups NAME: those of sandboxes of that name in which something runs. Where a data
-    # directory was removed after its sandboxes had ended, empty ones stay: names, and no more.
-    find /sys/fs/cgroup -type d -path "*/rclaude-*/$1" 2>/dev/null | while read -r group; do
-        if [ -n "$(head -c 1 "$group/cgroup.procs" 2>/dev/null)" ]; then echo "cgroup $group"; fi
-    done
+cgroups() { # cgroups NAME: those of sandboxes of that name
+    find /sys/fs/cgroup -type d -path "*/rclaude-*/$1" 2>/dev/null | sed 's|^|cgroup |'
 }
 
 loops() { # loops DIR: loop devices with the disk of an engine under DIR

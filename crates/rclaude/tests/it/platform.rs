@@ -373,8 +373,24 @@ impl Drop for Platform {
             if let Some(pid) = state["process"]["pid"].as_u64() {
                 kill(u32::try_from(pid).unwrap());
             }
+            for place in state["cgroups"].as_array().into_iter().flatten() {
+                remove_cgroup(Path::new(place["dir"].as_str().unwrap_or_default()));
+            }
         }
     }
+}
+
+/// Removes the cgroup of a sandbox whose engine is no more, once what ran in it is gone.
+fn remove_cgroup(group: &Path) {
+    let started = Instant::now();
+    while group.exists() && fs::remove_dir(group).is_err() {
+        if started.elapsed() > PATIENCE {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    // The engine's own goes with the last.
+    let _ = group.parent().map(fs::remove_dir);
 }
 
 /// Which agent a platform has.

@@ -124,19 +124,7 @@ impl Hierarchies {
         Ok(placement)
     }
 
-    /// Removes the group with those of all sandboxes in it that have ended.
-    pub(super) fn remove_group_with_all(&self) {
-        for base in &self.places {
-            let entries = fs::read_dir(base.dir.join(&self.group)).into_iter().flatten();
-            for entry in entries.flatten() {
-                // Files, and what still has processes, stay.
-                let _ = fs::remove_dir(entry.path());
-            }
-        }
-        self.remove_group();
-    }
-
-    /// Removes the group, if it is empty.
+    /// Removes the group that held the sandboxes, if it is empty.
     pub(super) fn remove_group(&self) {
         for base in &self.places {
             // Others may still be in it, and then it stays.

@@ -208,10 +208,8 @@ impl Supervisor {
                 // Their disks are gone, and nobody could name them any more.
                 for sandbox in self.sandboxes.values() {
                     sandbox.kill_and_reap();
-                    let _slow = sandbox.has_ended(KILL_WAIT);
+                    let _ = sandbox.state.cgroups.remove();
                 }
-                // Those of sandboxes that had ended before, too.
-                self.hierarchies.remove_group_with_all();
             }
             if deserted || idle {
                 self.hierarchies.remove_group();
