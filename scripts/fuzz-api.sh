@@ -7,6 +7,8 @@
 #   scripts/fuzz-api.sh BASE_URL TOKEN      one that runs; sessions and files are made in it
 #
 # EXAMPLES in the environment: requests generated per operation in each of two rounds, 20 unless set.
+# SEED: what they are generated from, the same each time unless set, so that a change is judged by
+# itself; `SEED=$RANDOM` looks further.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 version=4.32.5
@@ -96,7 +98,7 @@ fuzz() {
     # and for as long as somebody watches files.
     (cd "$work" && "$tool" --config-file "$config" --no-color run "$base/v1/openapi.json" \
         --header "authorization: Bearer $token" --phases examples,coverage,fuzzing \
-        --max-examples "${EXAMPLES:-20}" --request-timeout 60 --checks "$checks" \
+        --max-examples "${EXAMPLES:-20}" --seed "${SEED:-1}" --request-timeout 60 --checks "$checks" \
         --continue-on-failure --warnings off --exclude-operation-id get_openapi \
         --exclude-operation-id upload_tar --exclude-operation-id import_session \
         --exclude-operation-id original_chat --exclude-operation-id watch_files "$@") || failed=1

@@ -124,6 +124,20 @@ impl Hierarchies {
         Ok(placement)
     }
 
+    /// Removes the cgroups of sandboxes that the engine does not know (any more), unless something
+    /// runs in them: whoever lost their directories lost the way to them.
+    pub(super) fn remove_unknown(&self, known: &[SandboxId]) {
+        for base in &self.places {
+            let entries = fs::read_dir(base.dir.join(&self.group)).into_iter().flatten();
+            for entry in entries.flatten() {
+                let id = entry.file_name().to_str().and_then(|name| name.parse::<SandboxId>().ok());
+                if id.is_some_and(|id| !known.contains(&id)) {
+                    let _ = fs::remove_dir(entry.path());
+                }
+            }
+        }
+    }
+
     /// Removes the group that held the sandboxes, if it is empty.
     pub(super) fn remove_group(&self) {
         for base in &self.places {
@@ -412,6 +426,23 @@ mod tests {
         assert_eq!(own("pids.max"), "99");
         let entrance = placement.entrance().unwrap();
         assert!(entrance.unified.is_some() && entrance.tasks.is_empty());
+    }
+
+    #[test]
+    fn cgroups_of_sandboxes_nobody_knows_are_removed_unless_something_is_in_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let hierarchies = unified_tree(dir.path());
+        let group = dir.path().join("rclaude-test");
+        let [known, lost, busy] = [(); 3].map(|()| SandboxId::generate());
+        for name in [known.as_str(), lost.as_str(), busy.as_str(), "another's"] {
+            fs::create_dir_all(group.join(name)).unwrap();
+        }
+        // The kernel refuses with another error than here, and refuses all the same.
+        fs::create_dir(group.join(busy.as_str()).join("child")).unwrap();
+        hierarchies.remove_unknown(std::slice::from_ref(&known));
+        let left = [known.as_str(), busy.as_str(), "another's"].map(|name| group.join(name));
+        assert!(left.iter().all(|dir| dir.exists()));
+        assert!(!group.join(lost.as_str()).exists());
     }
 
     #[test]

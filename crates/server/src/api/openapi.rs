@@ -21,6 +21,7 @@ use super::{extract::IDEMPOTENCY_KEY, health, original::ALIASES, problem::PROBLE
 /// Its name in the contract.
 const BEARER: &str = "bearer";
 const PROBLEM: &str = "Problem";
+const TOO_LONG: &str = "TooLong";
 
 /// Bytes as they are.
 #[derive(Debug, ToSchema)]
@@ -124,6 +125,13 @@ fn components(components: &mut Components) {
         .header("x-request-id", request_id)
         .build();
     components.responses.insert(PROBLEM.to_owned(), RefOr::T(problem));
+    let too_long = ResponseBuilder::new()
+        .description(
+            "The request's line is longer than 64 KiB, or with its headers than 128 KiB: nothing \
+             was done.",
+        )
+        .build();
+    components.responses.insert(TOO_LONG.to_owned(), RefOr::T(too_long));
 }
 
 /// Adds what follows from an operation's path, method and body.
@@ -140,6 +148,19 @@ fn complete(path: &str, method: &str, operation: &mut Operation) {
         let problem = RefOr::Ref(Ref::from_response_name(PROBLEM));
         operation.responses.responses.entry(status.to_string()).or_insert(problem);
     }
+    if takes_a_query(operation) {
+        // From the HTTP library, which reads no further.
+        for status in ["414", "431"] {
+            let too_long = RefOr::Ref(Ref::from_response_name(TOO_LONG));
+            operation.responses.responses.insert(status.to_owned(), too_long);
+        }
+    }
+}
+
+fn takes_a_query(operation: &Operation) -> bool {
+    operation.parameters.iter().flatten().any(|parameter| {
+        matches!(parameter, RefOr::T(parameter) if parameter.parameter_in == ParameterIn::Query)
+    })
 }
 
 fn in_path(name: &str) -> Parameter {

@@ -20,8 +20,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 const MAX_CONNECTIONS: usize = 10_000;
 /// How long a client may take to send its first byte, and then a request's headers.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(15);
-/// Bytes of a request's headers; the buffer they are read into may not grow beyond it.
-const MAX_HEADERS: usize = 64 << 10;
+/// Bytes of a request's line and headers; the buffer they are read into may not grow beyond it. The
+/// line alone may have half of it: the HTTP library takes no longer one.
+const MAX_HEADERS: usize = 128 << 10;
 /// Requests of one HTTP/2 connection at once.
 const MAX_STREAMS: u32 = 256;
 /// How often a silent HTTP/2 client is asked whether it is still there.

@@ -159,7 +159,9 @@ impl Supervisor {
 
     /// Finds the sandboxes that an earlier supervisor left running.
     fn find_sandboxes(&mut self) -> io::Result<()> {
-        for id in self.engine.sandbox_ids()? {
+        let ids = self.engine.sandbox_ids()?;
+        self.hierarchies.remove_unknown(&ids);
+        for id in ids {
             let Some(state) = record::read::<StoredState>(&self.engine.sandbox(&id).state())?
             else {
                 continue;

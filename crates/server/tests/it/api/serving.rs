@@ -49,6 +49,20 @@ async fn headers_without_end_are_refused() {
 }
 
 #[tokio::test]
+async fn a_line_without_end_is_refused_as_the_contract_says() {
+    let server = Server::start().await;
+    let ask = async |length| {
+        let path = "a".repeat(length);
+        let line = format!("GET /v1/sessions/none/files/stat?path={path} HTTP/1.1\r\n");
+        say(&server, &format!("{line}host: localhost\r\nconnection: close\r\n\r\n")).await
+    };
+    let longest = ask(60 << 10).await;
+    assert!(longest.starts_with("HTTP/1.1 401"), "{longest}");
+    let longer = ask(65 << 10).await;
+    assert!(longer.starts_with("HTTP/1.1 414"), "{longer}");
+}
+
+#[tokio::test]
 async fn a_stop_lets_the_request_under_way_finish() {
     let server = Server::start().await;
     let mut stream = TcpStream::connect(server.authority()).await.unwrap();
