@@ -3,7 +3,7 @@
 
 use std::{
     ffi::OsStr,
-    fs,
+    fs, io,
     os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
@@ -368,19 +368,26 @@ impl Drop for Platform {
         for sandbox in
             fs::read_dir(self.data().join("engine/sandboxes")).into_iter().flatten().flatten()
         {
-            let state = fs::read(sandbox.path().join("state.json")).unwrap_or_default();
-            let state: Value = serde_json::from_slice(&state).unwrap_or_default();
-            if let Some(pid) = state["process"]["pid"].as_u64() {
-                kill(u32::try_from(pid).unwrap());
-            }
-            for place in state["cgroups"].as_array().into_iter().flatten() {
-                remove_cgroup(Path::new(place["dir"].as_str().unwrap_or_default()));
-            }
+            destroy(&sandbox.path());
         }
     }
 }
 
-/// Removes the cgroup of a sandbox whose engine is no more, once what ran in it is gone.
+/// Takes a sandbox away as the loss of its machine does: processes, cgroups and directory.
+pub(crate) fn destroy(sandbox: &Path) {
+    let state = fs::read(sandbox.join("state.json")).unwrap_or_default();
+    let state: Value = serde_json::from_slice(&state).unwrap_or_default();
+    if let Some(pid) = state["process"]["pid"].as_u64() {
+        kill(u32::try_from(pid).unwrap());
+    }
+    for place in state["cgroups"].as_array().into_iter().flatten() {
+        remove_cgroup(Path::new(place["dir"].as_str().unwrap()));
+    }
+    // Its supervisor may be writing down that it ended.
+    while fs::remove_dir_all(sandbox).is_err_and(|error| error.kind() != io::ErrorKind::NotFound) {}
+}
+
+/// Removes a sandbox's cgroup, once what ran in it is gone.
 fn remove_cgroup(group: &Path) {
     let started = Instant::now();
     while group.exists() && fs::remove_dir(group).is_err() {

@@ -10,7 +10,7 @@ use super::{
     plan::Op,
     user::{Desk, Mine, Numbers},
 };
-use crate::platform::{kill, repository_root};
+use crate::platform::{destroy, kill, repository_root};
 
 /// How long an armed server may take to come to its point.
 const COMING: Duration = Duration::from_secs(40);
@@ -352,13 +352,9 @@ async fn nothing_is_left(desk: &Desk) -> Outcome {
     Ok(())
 }
 
-/// Loses a sandbox: its processes and its directory.
+/// Loses a sandbox.
 fn vanish(host: &Host, sandbox: &str) {
-    members(sandbox, "").into_iter().for_each(kill);
-    while !members(sandbox, "").is_empty() {
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    fs::remove_dir_all(host.data().join("engine/sandboxes").join(sandbox)).unwrap();
+    destroy(&host.data().join("engine/sandboxes").join(sandbox));
 }
 
 /// Whether a state was kept since the last turn ended.
