@@ -20,6 +20,7 @@ mod isolation;
 mod journeys;
 mod model;
 mod platform;
+mod ports;
 mod serve;
 mod shell;
 mod store_away;

@@ -7,6 +7,7 @@ mod checkpoints;
 mod execs;
 mod files;
 mod once;
+pub(crate) mod ports;
 mod problems;
 pub(in crate::session) mod sessions;
 pub(crate) mod terminals;
