@@ -17,6 +17,5 @@ pub(super) async fn list(daemon: &Daemon) -> Result<Response<Body>> {
 pub(super) async fn connect(port: &str, arriving: Incoming) -> Result<Response<Body>> {
     let port = port.parse().ok().filter(|port| *port != 0);
     let port = port.ok_or_else(|| Refusal::invalid("a port is a number from 1 to 65535"))?;
-    let stream = ports::connect(port).await?;
-    Ok(body::bytes(ports::relay(stream, arriving)))
+    Ok(body::bytes(ports::connect(port, arriving).await?))
 }

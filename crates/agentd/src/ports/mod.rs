@@ -5,7 +5,7 @@ mod relay;
 
 use rclaude_types::{Port, agentd::User};
 
-pub(crate) use relay::{connect, relay};
+pub(crate) use relay::connect;
 
 use crate::{daemon::Daemon, files::job, refusal::Result, sys::rights::Rights};
 

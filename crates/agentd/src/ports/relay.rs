@@ -15,7 +15,7 @@ use tokio::{
         TcpStream,
         tcp::{OwnedReadHalf, OwnedWriteHalf},
     },
-    sync::mpsc,
+    sync::{mpsc, oneshot},
     task::spawn_local,
 };
 
@@ -31,8 +31,15 @@ const WAITING: usize = 2;
 /// For a program on this very machine to be reached: longer when it is too busy to accept.
 const WITHIN: Duration = Duration::from_secs(10);
 
-/// Connects to whatever listens on `port`, on either loopback address.
-pub(crate) async fn connect(port: u16) -> Result<TcpStream> {
+/// Connects a request to whatever listens on `port`. Once begun it is seen through, whether or not
+/// somebody still waits for it: a connection that was merely dropped would be one that ended.
+pub(crate) async fn connect(port: u16, arriving: Incoming) -> Result<Body> {
+    let connecting = spawn_local(async move { Ok(relay(dial(port).await?, arriving)) });
+    connecting.await.expect("nothing in it panics")
+}
+
+/// On either loopback address.
+async fn dial(port: u16) -> Result<TcpStream> {
     let mut why = None;
     for address in [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()] {
         let address = SocketAddr::new(address, port);
@@ -55,15 +62,15 @@ pub(crate) async fn connect(port: u16) -> Result<TcpStream> {
 /// Passes bytes both ways until both sides have ended, or one is gone: the body that arrives goes
 /// to the program, what the program sends is the body of the answer. Each direction ends by
 /// itself, as TCP's do.
-pub(crate) fn relay(stream: TcpStream, arriving: Incoming) -> Body {
+fn relay(stream: TcpStream, arriving: Incoming) -> Body {
     let (from, to) = stream.into_split();
     let (pieces, body) = mpsc::channel(WAITING);
-    let writing = spawn_local(write(to, arriving));
+    let (leave, left) = oneshot::channel();
+    spawn_local(write(to, arriving, left));
     spawn_local(async move {
-        let gone = read(from, &pieces).await;
-        if gone {
+        if read(from, &pieces).await {
             // Nobody reads the answer any more: nobody sends, either.
-            writing.abort();
+            let _ended = leave.send(());
         }
     });
     Body::Pieces(body)
@@ -89,25 +96,29 @@ async fn read(mut from: OwnedReadHalf, to: &mpsc::Sender<io::Result<bytes::Bytes
     }
 }
 
-/// Writes what arrives, then ends that side. A connection that breaks shows in what is read.
-async fn write(mut to: OwnedWriteHalf, mut arriving: Incoming) {
-    loop {
-        match input::next(&mut arriving).await {
-            Ok(Some(data)) => {
-                if to.write_all(&data).await.is_err() {
-                    return;
-                }
-            }
-            Ok(None) => break,
-            // Cut off, and not ended: the program must not take what came for all there is.
-            Err(_) => return reset(to),
-        }
+/// Writes what arrives, then ends that side; or breaks the connection, once whoever sends is gone:
+/// the program must not take what came for all there is.
+async fn write(mut to: OwnedWriteHalf, arriving: Incoming, left: oneshot::Receiver<()>) {
+    let is_whole = tokio::select! {
+        is_whole = pass(&mut to, arriving) => is_whole,
+        Ok(()) = left => false,
+    };
+    if is_whole {
+        let _gone = to.shutdown().await;
+    } else {
+        let _kept = to.as_ref().set_zero_linger();
+        to.forget();
     }
-    let _gone = to.shutdown().await;
 }
 
-/// Breaks the connection, so that the program sees an error rather than an end.
-fn reset(to: OwnedWriteHalf) {
-    let _kept = to.as_ref().set_zero_linger();
-    to.forget();
+/// Writes what arrives; says whether that was all.
+async fn pass(to: &mut OwnedWriteHalf, mut arriving: Incoming) -> bool {
+    while let Ok(next) = input::next(&mut arriving).await {
+        let Some(data) = next else { return true };
+        // What is broken on that side shows in what is read.
+        if to.write_all(&data).await.is_err() {
+            return false;
+        }
+    }
+    false
 }
