@@ -76,6 +76,45 @@ async fn a_sandbox_whose_start_was_cut_short_with_the_supervisor_is_started_anew
     rig.finish().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_process_killed_while_it_starts_is_started_again() {
+    let rig = Rig::new().await;
+    // So that there is a supervisor.
+    let first = rig.sandbox().await;
+    let supervisor = supervisor_of(&rig.path());
+    let spared = rig.first_process(&first);
+    let (stop, stopped) = std::sync::mpsc::channel();
+    let killer = std::thread::spawn(move || {
+        let children = format!("/proc/{supervisor}/task/{supervisor}/children");
+        let mut killed = 0;
+        while killed < 20 && stopped.try_recv().is_err() {
+            for child in fs::read_to_string(&children).unwrap().split_whitespace() {
+                let child = child.parse().unwrap();
+                if child != spared {
+                    let pid = rustix::process::Pid::from_raw(child).unwrap();
+                    let signal = rustix::process::Signal::KILL;
+                    killed += i32::from(rustix::process::kill_process(pid, signal).is_ok());
+                    // At another moment of the next one's start.
+                    std::thread::sleep(std::time::Duration::from_micros(u64::from(
+                        killed.unsigned_abs() * 300,
+                    )));
+                }
+            }
+        }
+        killed
+    });
+    let mut made = vec![first];
+    while !killer.is_finished() {
+        made.push(rig.provider.create(&spec()).await.unwrap());
+    }
+    let _over = stop.send(());
+    assert_eq!(killer.join().unwrap(), 20);
+    for sandbox in made {
+        rig.provider.destroy(&sandbox).await.unwrap();
+    }
+    rig.finish().await;
+}
+
 #[tokio::test]
 async fn a_half_made_sandbox_is_listed_and_can_be_completed_or_removed() {
     let rig = Rig::new().await;

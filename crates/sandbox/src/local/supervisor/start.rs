@@ -21,7 +21,7 @@ use super::{
         record::{self, ProcessIdentity, StoredSpec, StoredState},
         sys::{self, Cloned},
     },
-    Sandbox, Supervisor,
+    KILL_WAIT, Sandbox, Supervisor,
     child::{self, Plan},
     idmap::{Mapping, SLOTS},
     mounts,
@@ -30,6 +30,8 @@ use super::{
 
 /// How many connections to a daemon may wait to be accepted.
 const BACKLOG: i32 = 128;
+/// The exit status of what a signal ended is this and the signal's number.
+const SIGNALLED: i32 = 128;
 
 impl Supervisor {
     /// Starts a sandbox that does not run.
@@ -104,8 +106,17 @@ impl Supervisor {
         match started {
             Ok(()) => Ok(sandbox),
             Err(failure) => {
+                // What could not be done with a process that was killed says nothing about the
+                // sandbox. On its way out it already lacks what was looked for.
+                let killed = failure.class == FailureClass::Unexpected
+                    && sandbox.has_ended(KILL_WAIT)
+                    && sandbox.reap() >= SIGNALLED;
                 drop(go);
                 sandbox.kill_and_reap();
+                if killed {
+                    let text = "the sandbox's first process was killed while it started";
+                    return Err(Failure::new(FailureClass::Unavailable, text));
+                }
                 Err(failure)
             }
         }
