@@ -432,6 +432,15 @@ pub(crate) fn server_url(text: &str) -> Result<Url, String> {
     }
 }
 
+/// A URL of which the names of previews are subdomains.
+pub(crate) fn preview_url(text: &str) -> Result<Url, String> {
+    let url = server_url(text)?;
+    match url.domain() {
+        Some(_) if url.path() == "/" && url.query().is_none() => Ok(url),
+        _ => Err(format!("`{text}` has no subdomains; say https://previews.example.org")),
+    }
+}
+
 /// The file's settings. Numbers and truth values are taken as the words they are written in.
 fn parse(text: &str) -> Result<BTreeMap<String, String>, String> {
     let table: toml::Table = text.parse().map_err(|error: toml::de::Error| error.to_string())?;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rclaude_types::{OnInterrupted, PermissionMode};
+use rclaude_types::{CreatePortLink, OnInterrupted, PermissionMode};
 
 /// Permission modes by the words Claude Code uses.
 pub(crate) const PERMISSION_MODES: [(&str, PermissionMode); 5] = [
@@ -121,6 +121,14 @@ pub(crate) fn period(text: &str) -> Result<Duration, String> {
         Limit::Default => Err("a time, or never".to_owned()),
         Limit::Never => Ok(Duration::ZERO),
         Limit::Seconds(seconds) => Ok(Duration::from_secs(seconds.into())),
+    }
+}
+
+/// For how long a link to a preview is good.
+pub(crate) fn link_seconds(text: &str) -> Result<u32, String> {
+    match limit(text)? {
+        Limit::Seconds(seconds) if seconds <= CreatePortLink::MAX_SECONDS => Ok(seconds),
+        _ => Err(format!("`{text}` is not a time up to 30d; say 30m, 12h or 7d")),
     }
 }
 

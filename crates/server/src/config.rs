@@ -25,6 +25,9 @@ pub struct ServeOptions {
     pub supervisor: Vec<OsString>,
     /// What `owner/name` means: a URL in which `{}` stands for it.
     pub forge: String,
+    /// The URL of which the names of previews are subdomains; `http://localhost` with the port
+    /// listened on where none is given.
+    pub preview_url: Option<Url>,
     /// When sessions are set aside by themselves, and what is kept how often.
     pub policy: Policy,
     /// Where states outlive this machine's disk, and how often what is backed up.

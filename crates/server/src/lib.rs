@@ -12,6 +12,7 @@ pub mod gateway;
 mod host;
 mod info;
 mod metering;
+mod preview;
 pub mod repo;
 mod run;
 pub mod session;

@@ -21,6 +21,7 @@ use crate::{
     gateway::{Credential, Gateway, GatewayConfig, GatewayError, SessionTokens},
     info::Info,
     metering::StoredUsage,
+    preview::Previews,
     repo::{RepoCache, RepoError},
     session::{engine::Engine, heartbeat, live::Live, manager::SessionManager, sweep},
     snapshots::{self, Snapshots},
@@ -167,8 +168,20 @@ pub async fn run(
             upkeep.run_upkeep();
         }
     });
+    let preview_url = options.preview_url.unwrap_or_else(|| {
+        let local = format!("http://localhost:{}", address.port());
+        local.parse().expect("a port makes a URL")
+    });
+    let previews = Previews::new(
+        &preview_url,
+        secret.as_slice(),
+        sessions.clone(),
+        tracker.clone(),
+        stop.clone(),
+    );
     let state = ApiState {
         sessions,
+        previews,
         auth: Auth::new(&token, Keys::new(store.clone(), clock.clone())),
         info: Arc::new(Info::new(engine, options.llm.name.clone())),
         clock,

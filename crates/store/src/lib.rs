@@ -39,6 +39,7 @@ pub mod exec;
 pub mod idempotency;
 pub mod key;
 pub mod meta;
+pub mod port;
 pub mod sandbox;
 pub mod session;
 pub mod turn;

@@ -4,7 +4,7 @@
 use crate::{
     agent, approval, carry, checkpoint, clock,
     db::{self, Sql},
-    event, exec, idempotency, key, meta, sandbox, session, turn, usage,
+    event, exec, idempotency, key, meta, port, sandbox, session, turn, usage,
 };
 
 fn all() -> impl Iterator<Item = Sql> {
@@ -19,6 +19,7 @@ fn all() -> impl Iterator<Item = Sql> {
         idempotency::ALL,
         key::ALL,
         meta::ALL,
+        port::ALL,
         sandbox::ALL,
         session::ALL,
         turn::ALL,

@@ -51,7 +51,7 @@ pub use lifecycle::{Desired, FailureReason, Generation, Phase, SessionStatus, Tu
 pub use money::MicroUsd;
 pub use page::Page;
 pub use policy::{Depth, LifePolicy, OnInterrupted, PauseSession};
-pub use port::Port;
+pub use port::{CreatePortLink, Port, PortLink, Preview, SessionPort};
 pub use problem::{ErrorCode, Problem};
 pub use server::{HostCheck, HostCheckLevel, ServerStatus};
 pub use session::{

@@ -33,6 +33,7 @@ mod ls;
 mod ls_files;
 mod mkdir;
 mod mv;
+mod open;
 mod options;
 mod pause;
 mod place;
@@ -150,6 +151,7 @@ enum Command {
     Shell(shell::ShellArgs),
     Ports(ports::PortsArgs),
     Forward(forward::ForwardArgs),
+    Open(open::OpenArgs),
     Diff(diff::DiffArgs),
     Pause(pause::PauseArgs),
     Stop(stop::StopArgs),
@@ -260,6 +262,7 @@ async fn perform(command: Command, cx: &mut Context) -> Done {
         Command::Shell(args) => Box::pin(shell::run(args, cx)).await,
         Command::Ports(args) => ports::run(args, cx).await,
         Command::Forward(args) => Box::pin(forward::run(args, cx)).await,
+        Command::Open(args) => open::run(args, cx).await,
         Command::Diff(args) => diff::run(args, cx).await,
         Command::Pause(args) => pause::run(args, cx).await,
         Command::Stop(args) => stop::run(args, cx).await,

@@ -1,7 +1,7 @@
 //! `rclaude ports`: what listens in a session.
 
 use clap::Args;
-use rclaude_types::Port;
+use rclaude_types::SessionPort;
 
 use super::{Context, Done};
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
 
 /// List the TCP ports on which programs in a session listen
 ///
-/// `rclaude forward` brings one to this machine. With --json: one port a line.
+/// `rclaude open` shows one in a browser, `rclaude forward` brings one to this machine. With --json: one port a line.
 #[derive(Debug, Args)]
 pub(crate) struct PortsArgs {
     /// The session: id, unique start of an id, or name
@@ -34,33 +34,42 @@ pub(crate) async fn run(args: PortsArgs, cx: &mut Context) -> Done {
     Ok(Exit::OK)
 }
 
-fn render(paint: Paint, ports: &[Port]) -> String {
+fn render(paint: Paint, ports: &[SessionPort]) -> String {
     let rows: Vec<_> = ports
         .iter()
-        .map(|port| {
+        .map(|SessionPort { port, url, public }| {
             let addresses: Vec<_> = port.addresses.iter().map(ToString::to_string).collect();
             // A program names itself.
             let process = format!("{} ({})", clean_line(&port.process), port.pid);
-            [port.port.to_string(), addresses.join(" "), process]
+            let url = if *public { format!("{url} (public)") } else { url.clone() };
+            [port.port.to_string(), addresses.join(" "), process, url]
         })
         .collect();
-    table(paint, ["PORT", "ADDRESS", "PROCESS"], &rows)
+    table(paint, ["PORT", "ADDRESS", "PROCESS", "PREVIEW"], &rows)
 }
 
 #[cfg(test)]
 mod tests {
+    use rclaude_types::Port;
+
     use super::*;
 
     #[test]
     fn a_line_says_what_listens_where() {
-        let port = |port, addresses: &[&str], process: &str| Port {
-            port,
-            addresses: addresses.iter().map(|it| it.parse().unwrap()).collect(),
-            process: process.to_owned(),
-            pid: 7,
+        let port = |port: u16, addresses: &[&str], process: &str, public| SessionPort {
+            port: Port {
+                port,
+                addresses: addresses.iter().map(|it| it.parse().unwrap()).collect(),
+                process: process.to_owned(),
+                pid: 7,
+            },
+            url: format!("http://{port}-01a1.localhost:7080/"),
+            public,
         };
-        let ports =
-            [port(3000, &["0.0.0.0", "::"], "node"), port(54_321, &["127.0.0.1"], "e\x1b[31mvil")];
+        let ports = [
+            port(3000, &["0.0.0.0", "::"], "node", true),
+            port(54_321, &["127.0.0.1"], "e\x1b[31mvil", false),
+        ];
         insta::assert_snapshot!(render(Paint::new(false), &ports));
     }
 }

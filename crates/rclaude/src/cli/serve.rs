@@ -38,6 +38,14 @@ pub(crate) struct ServeArgs {
     pub(crate) forge: Url,
     #[arg(
         long,
+        help = "The URL of which previews' names are subdomains, such as https://previews.example.org, \
+                where *.previews.example.org leads here; else http://localhost with our port",
+        value_name = "URL",
+        value_parser = config::preview_url
+    )]
+    pub(crate) preview_url: Option<Url>,
+    #[arg(
+        long,
         help = "Where states outlive this machine's disk: an absolute path, or s3://BUCKET/PREFIX \
                 [RCLAUDE_SNAPSHOTS; else in the data directory]",
         value_name = "PLACE"

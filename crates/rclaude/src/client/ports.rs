@@ -4,7 +4,8 @@ use std::io;
 
 use bytes::{Bytes, BytesMut};
 use futures::{SinkExt, StreamExt};
-use rclaude_types::{Page, Port};
+use rclaude_types::{CreatePortLink, Page, PortLink, Preview, SessionPort};
+use reqwest::Method;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -21,8 +22,31 @@ use crate::exit::Failure;
 const PIECE: usize = 64 << 10;
 
 impl Client {
-    pub(crate) async fn ports(&self, session: &str) -> Result<Answer<Page<Port>>, Failure> {
+    pub(crate) async fn ports(&self, session: &str) -> Result<Answer<Page<SessionPort>>, Failure> {
         self.get(&["sessions", session, "ports"], &[]).await
+    }
+
+    /// Says who may see a port's preview.
+    pub(crate) async fn set_preview(
+        &self,
+        session: &str,
+        port: u16,
+        public: bool,
+    ) -> Result<Answer<Preview>, Failure> {
+        let path = ["sessions", session, "ports", &port.to_string(), "preview"];
+        self.send_json(Method::PUT, &path, &Preview { public }).await
+    }
+
+    /// A link to a port's preview.
+    pub(crate) async fn port_link(
+        &self,
+        session: &str,
+        port: u16,
+        seconds: Option<u32>,
+    ) -> Result<Answer<PortLink>, Failure> {
+        let path = ["sessions", session, "ports", &port.to_string(), "links"];
+        let expires_in_seconds = seconds.unwrap_or(CreatePortLink::default_seconds());
+        self.post(&path, &CreatePortLink { expires_in_seconds }).await
     }
 
     /// Connects to a port of the session.

@@ -61,6 +61,7 @@ pub(crate) fn serve(
             llm: upstream(args, settings, emulator.as_ref())?,
             supervisor: vec![std::env::current_exe()?.into(), SUPERVISOR.into()],
             forge: args.forge.to_string(),
+            preview_url: args.preview_url.clone(),
             policy: policy::of(&args.policy, settings),
             snapshots: snapshots::options(args, settings)?,
             disk_image: args.disk_image.map(|mib| u64::from(mib) << 20),

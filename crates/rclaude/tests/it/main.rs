@@ -21,6 +21,7 @@ mod journeys;
 mod model;
 mod platform;
 mod ports;
+mod previews;
 mod serve;
 mod shell;
 mod store_away;

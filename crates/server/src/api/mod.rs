@@ -38,7 +38,12 @@ mod validate;
 
 use std::sync::Arc;
 
-use axum::{Router, middleware};
+use axum::{
+    Router,
+    extract::{Request, State},
+    middleware::{self, Next},
+    response::Response,
+};
 use utoipa_axum::router::OpenApiRouter;
 
 pub use guard::Hosts;
@@ -63,7 +68,16 @@ pub fn router(state: ApiState) -> Router {
     router
         .fallback(front::no_such_route)
         .layer(middleware::from_fn_with_state(Arc::clone(&api), front::front))
+        .layer(middleware::from_fn_with_state(Arc::clone(&api), preview))
         .with_state(api)
+}
+
+/// What goes by the name of a preview is no request to the API, and never gets near it.
+async fn preview(State(api): State<Api>, request: Request, next: Next) -> Response {
+    match api.previews.target(&request) {
+        Some(target) => api.previews.answer(&api.auth, &target, api.clock.now(), request).await,
+        None => next.run(request).await,
+    }
 }
 
 /// What answers without credentials.

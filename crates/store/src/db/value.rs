@@ -41,6 +41,12 @@ impl From<i32> for Value {
     }
 }
 
+impl From<u16> for Value {
+    fn from(number: u16) -> Self {
+        Self::Integer(number.into())
+    }
+}
+
 impl From<u32> for Value {
     fn from(number: u32) -> Self {
         Self::Integer(number.into())
@@ -153,6 +159,12 @@ impl Column for i64 {
             Value::Integer(number) => Ok(number),
             other => Err(format!("a number was expected, not {other:?}")),
         }
+    }
+}
+
+impl Column for u16 {
+    fn read(value: Value) -> Result<Self, String> {
+        i64::read(value)?.try_into().map_err(|_| "a number beyond 16 bits".to_owned())
     }
 }
 

@@ -54,7 +54,7 @@ fn command(command: &str, say: &str) -> String {
 
 impl Platform {
     /// Runs a verb that must succeed.
-    async fn done(&self, arguments: &[&str]) -> Ran {
+    pub(crate) async fn done(&self, arguments: &[&str]) -> Ran {
         let ran = self.run(arguments).await;
         assert_eq!(ran.code, Some(0), "{arguments:?}: {ran:?}\n{}", self.log());
         ran

@@ -11,17 +11,22 @@ use axum::{
     http::{HeaderMap, header},
     response::Response,
 };
-use rclaude_types::{Page, Port};
+use rclaude_types::{CreatePortLink, Page, Port, PortLink, Preview, SessionPort, Timestamp};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     Api,
-    extract::{InPort, InSession},
+    extract::{InPort, InSession, Json},
     problem::{Refusal, Result},
+    validate::Validate,
 };
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(list)).routes(routes!(connect))
+    OpenApiRouter::new()
+        .routes(routes!(list))
+        .routes(routes!(connect))
+        .routes(routes!(set_preview))
+        .routes(routes!(link))
 }
 
 /// Lists the TCP ports on which programs in the session listen.
@@ -32,14 +37,87 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
     path = "/v1/sessions/{session}/ports",
     operation_id = "list_ports",
     tag = "ports",
-    responses((status = 200, description = "All ports, by number, on one page.", body = Page<Port>))
+    responses((
+        status = 200,
+        description = "All ports, by number, on one page.",
+        body = Page<SessionPort>,
+    ))
 )]
 pub(super) async fn list(
     State(api): State<Api>,
     InSession(id): InSession,
-) -> Result<Answer<Page<Port>>> {
-    let data = api.sessions.ports(&id).await?;
+) -> Result<Answer<Page<SessionPort>>> {
+    let ports = api.sessions.ports(&id).await?;
+    let public = api.sessions.public_ports(&id).await?;
+    let shown = |port: Port| SessionPort {
+        url: api.previews.url(&id, port.port).to_string(),
+        public: public.contains(&port.port),
+        port,
+    };
+    let data = ports.into_iter().map(shown).collect();
     Ok(Answer(Page { data, next_cursor: None }))
+}
+
+/// Says who may see what a port of the session serves.
+///
+/// Private to begin with: seen through links, and with credentials of the API in `x-rclaude-token`.
+/// It holds for the port, whatever listens there.
+#[utoipa::path(
+    put,
+    path = "/v1/sessions/{session}/ports/{port}/preview",
+    operation_id = "set_preview",
+    tag = "ports",
+    request_body = Preview,
+    responses((status = 200, description = "As it is now.", body = Preview))
+)]
+pub(super) async fn set_preview(
+    State(api): State<Api>,
+    InSession(id): InSession,
+    InPort(port): InPort,
+    Json(request): Json<Preview>,
+) -> Result<Answer<Preview>> {
+    api.sessions.set_public_port(&id, port, request.public).await?;
+    Ok(Answer(request))
+}
+
+/// Makes a link to what a port of the session serves.
+///
+/// Whoever opens it sees the preview until it expires; links cannot be taken back one by one.
+/// Nothing is stored, nothing needs to listen yet, and a paused session stays so until it is opened.
+#[utoipa::path(
+    post,
+    path = "/v1/sessions/{session}/ports/{port}/links",
+    operation_id = "create_port_link",
+    tag = "ports",
+    request_body = CreatePortLink,
+    responses((status = 200, description = "The link.", body = PortLink))
+)]
+pub(super) async fn link(
+    State(api): State<Api>,
+    InSession(id): InSession,
+    InPort(port): InPort,
+    Json(request): Json<CreatePortLink>,
+) -> Result<Answer<PortLink>> {
+    let micros = i64::from(request.expires_in_seconds) * 1_000_000;
+    let expires_at = Timestamp::from_micros(api.clock.now().as_micros() + micros);
+    Ok(Answer(api.previews.link(&id, port, expires_at)))
+}
+
+impl Validate for Preview {
+    fn validate(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+impl Validate for CreatePortLink {
+    fn validate(&self) -> Result<()> {
+        let given = self.expires_in_seconds;
+        if (1..=Self::MAX_SECONDS).contains(&given) {
+            return Ok(());
+        }
+        let detail = format!("expires_in_seconds: must be 1 to {}", Self::MAX_SECONDS);
+        Err(Refusal::invalid(detail))
+    }
 }
 
 /// Connects to a port of the session, as a WebSocket.

@@ -1,7 +1,7 @@
 //! One TCP connection over a WebSocket (RFC 6455). The two directions go on side by side and
 //! neither waits for the other, as TCP's do: whoever sends much before it reads is not stuck.
 
-use std::{io, time::Duration};
+use std::time::Duration;
 
 use axum::{
     extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code},
@@ -10,7 +10,7 @@ use axum::{
 };
 use bytes::Bytes;
 use futures::{
-    SinkExt, Stream, StreamExt,
+    SinkExt, StreamExt,
     stream::{SplitSink, SplitStream},
 };
 use rclaude_types::SessionId;
@@ -21,7 +21,7 @@ use tokio::{
 
 use crate::{
     api::{Api, events::PROTOCOL, problem::Result},
-    session::manager::ports::Connected,
+    session::manager::ports::{Connected, Outgoing, until_end},
 };
 
 /// Bytes of a client's frame.
@@ -43,9 +43,6 @@ const OVER: End = End(close_code::NORMAL, "over");
 const STOPPING: End = End(close_code::AWAY, "shutting_down");
 const NONSENSE: End = End(close_code::POLICY, "a connection has no text frames");
 const BROKEN: End = End(close_code::ERROR, "broken");
-
-/// What goes to the program: bytes, or `None` for the end of the client's side.
-type Outgoing = mpsc::Sender<Option<Bytes>>;
 
 /// Connects, and accepts the upgrade. What can be refused is refused before, as a problem.
 pub(super) async fn open(
@@ -78,20 +75,6 @@ pub(super) async fn open(
         }
         drop(tracked);
     }))
-}
-
-/// The frames as a stream that ends where the client said so, and breaks where it merely went.
-fn until_end(
-    taken: mpsc::Receiver<Option<Bytes>>,
-) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
-    futures::stream::unfold(Some(taken), async |taken| {
-        let mut taken = taken?;
-        match taken.recv().await {
-            Some(Some(bytes)) => Some((Ok(bytes), Some(taken))),
-            Some(None) => None,
-            None => Some((Err(io::ErrorKind::ConnectionReset.into()), None)),
-        }
-    })
 }
 
 /// From the client to the program. Goes on after the client ended its side, to hear that it is

@@ -46,6 +46,7 @@ impl Server {
             },
             supervisor: vec!["/bin/false".into()],
             forge: "https://forge.invalid/{}".to_owned(),
+            preview_url: None,
             policy: rclaude_server::session::policy::Policy::default(),
             snapshots: rclaude_server::snapshots::SnapshotOptions::default(),
             disk_image: None,
