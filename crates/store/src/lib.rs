@@ -41,6 +41,7 @@ pub mod key;
 pub mod meta;
 pub mod sandbox;
 pub mod session;
+pub mod ssh_key;
 pub mod turn;
 pub mod usage;
 

@@ -8,7 +8,7 @@ use rclaude_types::{Problem, ServerStatus};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::Hosts;
-use crate::{auth::Auth, clock::Clock, session::manager::SessionManager};
+use crate::{auth::Auth, clock::Clock, session::manager::SessionManager, ssh::SshKeys};
 
 /// What the server can say of itself.
 #[async_trait]
@@ -28,6 +28,8 @@ pub struct ApiState {
     pub sessions: SessionManager,
     /// Tells callers by what they present.
     pub auth: Auth,
+    /// Public keys that open sessions over SSH.
+    pub ssh_keys: Arc<SshKeys>,
     /// What the server can say of itself.
     pub info: Arc<dyn ServerInfo>,
     /// Tells the time.

@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// Where every process starts.
-pub(super) const WORKSPACE: &str = "/workspace";
+pub(crate) const WORKSPACE: &str = "/workspace";
 /// How long the end of a command waits to be written again.
 const END_AGAIN: Duration = Duration::from_secs(1);
 /// How long whoever asked for a command may take to ask again, if we ended before it was begun.
