@@ -49,6 +49,8 @@ mod set;
 mod setup;
 mod shell;
 mod show;
+mod ssh_config;
+mod ssh_key;
 mod start;
 mod status;
 mod stop;
@@ -146,6 +148,7 @@ enum Command {
     Mv(mv::MvArgs),
     Mkdir(mkdir::MkdirArgs),
     Shell(shell::ShellArgs),
+    SshConfig(ssh_config::SshConfigArgs),
     Diff(diff::DiffArgs),
     Pause(pause::PauseArgs),
     Stop(stop::StopArgs),
@@ -164,6 +167,7 @@ enum Command {
     Prune(prune::PruneArgs),
     Status(status::StatusArgs),
     Key(key::KeyArgs),
+    SshKey(ssh_key::SshKeyArgs),
     Config(config::ConfigArgs),
     Doctor(doctor::DoctorArgs),
     Completions(completions::CompletionsArgs),
@@ -254,6 +258,7 @@ async fn perform(command: Command, cx: &mut Context) -> Done {
         Command::Mv(args) => mv::run(args, cx).await,
         Command::Mkdir(args) => mkdir::run(args, cx).await,
         Command::Shell(args) => Box::pin(shell::run(args, cx)).await,
+        Command::SshConfig(args) => ssh_config::run(args, cx).await,
         Command::Diff(args) => diff::run(args, cx).await,
         Command::Pause(args) => pause::run(args, cx).await,
         Command::Stop(args) => stop::run(args, cx).await,
@@ -271,6 +276,7 @@ async fn perform(command: Command, cx: &mut Context) -> Done {
         Command::Du(args) => du::run(args, cx).await,
         Command::Prune(args) => prune::run(args, cx).await,
         Command::Status(args) => status::run(args, cx).await,
+        Command::SshKey(args) => ssh_key::run(args, cx).await,
         Command::Key(args) => key::run(args, cx).await,
         Command::Config(args) => config::run(args, cx),
         Command::Doctor(args) => doctor::run(args, cx).await,

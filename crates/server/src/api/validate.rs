@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 
 use rclaude_types::{
     CreateBackup, CreateCheckpoint, CreateExec, CreateKey, CreateSession, CreateSshKey,
-    CreateTerminal, CreateTurn, Decision, Fork, LifePolicy, PauseSession, Prune, RepositorySource, Resources,
-    Rewind, SignalExec, TerminalSize, UpdateSession, VerifyBackup,
+    CreateTerminal, CreateTurn, Decision, Fork, LifePolicy, PauseSession, Prune, RepositorySource,
+    Resources, Rewind, SignalExec, TerminalSize, UpdateSession, VerifyBackup,
 };
 
 use super::problem::{Refusal, Result};

@@ -12,9 +12,7 @@ use rclaude_types::{Problem, SessionId, SshKeyId};
 use russh::{
     Channel as Opened, ChannelId, ChannelOpenFailure, Error, Pty, Sig,
     keys::PublicKey,
-    server::{
-        Auth, ChannelOpenHandle, Handler, Msg, PublicKeyOffer, Session, VerifiedPublicKey,
-    },
+    server::{Auth, ChannelOpenHandle, Handler, Msg, PublicKeyOffer, Session, VerifiedPublicKey},
 };
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
@@ -294,12 +292,7 @@ impl Handler for Connection {
         Ok(())
     }
 
-    async fn signal(
-        &mut self,
-        id: ChannelId,
-        signal: Sig,
-        _: &mut Session,
-    ) -> Result<(), Error> {
+    async fn signal(&mut self, id: ChannelId, signal: Sig, _: &mut Session) -> Result<(), Error> {
         if let (Some(channel), Some(number)) = (self.channels().get(&id), signal_number(&signal)) {
             channel.signal(number);
         }

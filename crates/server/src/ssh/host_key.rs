@@ -2,11 +2,11 @@
 
 use std::{fs, io, path::Path};
 
+use rclaude_types::SshDoor;
 use russh::keys::{
     HashAlg, PrivateKey,
     ssh_key::{LineEnding, private::Ed25519Keypair},
 };
-use rclaude_types::SshDoor;
 
 use crate::config::write_private;
 

@@ -105,9 +105,8 @@ pub(super) fn fingerprint(public: &PublicKey) -> String {
 }
 
 fn parse(text: &str) -> Result<PublicKey, Problem> {
-    let invalid = |why: String| {
-        Problem::new(ErrorCode::InvalidRequest, format!("public_key: {why}"))
-    };
+    let invalid =
+        |why: String| Problem::new(ErrorCode::InvalidRequest, format!("public_key: {why}"));
     if text.contains("PRIVATE KEY") {
         let why = "this is a private key, which is nobody else's business; give the file beside \
                    it that ends in .pub";
@@ -193,7 +192,9 @@ mod tests {
         let keys = keys(dir.path()).await;
         let rsa = "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAAAgQC7 me";
         let private = new_identity("me").unwrap().private;
-        for (text, word) in [(private.as_str(), "private key"), ("hello", "id_ed25519.pub"), (rsa, "")] {
+        for (text, word) in
+            [(private.as_str(), "private key"), ("hello", "id_ed25519.pub"), (rsa, "")]
+        {
             let refused = keys.add(request(text), None).await.unwrap_err();
             assert_eq!(refused.code, ErrorCode::InvalidRequest);
             assert!(refused.detail.contains(word), "{}", refused.detail);

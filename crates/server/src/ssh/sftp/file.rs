@@ -151,9 +151,8 @@ impl Reading {
 impl Writing {
     fn begin(daemon: &Client, path: &std::path::Path, offset: Option<u64>) -> Self {
         let (to, from) = mpsc::channel::<Bytes>(AHEAD);
-        let body = stream::unfold(from, async |mut from| {
-            Some((io::Result::Ok(from.recv().await?), from))
-        });
+        let body =
+            stream::unfold(from, async |mut from| Some((io::Result::Ok(from.recv().await?), from)));
         let (daemon, path) = (daemon.clone(), path.to_owned());
         let done = async move { daemon.append(&path, body, offset, None, false).await }.boxed();
         Self { at: offset.unwrap_or(0), to, done }

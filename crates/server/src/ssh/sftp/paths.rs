@@ -28,7 +28,9 @@ pub(super) fn absolute(path: &[u8]) -> PathBuf {
 pub(super) fn expanded(path: &[u8]) -> PathBuf {
     match path.strip_prefix(b"~") {
         Some(b"") => PathBuf::from(HOME),
-        Some([b'/', rest @ ..]) => absolute(Path::new(HOME).join(OsStr::from_bytes(rest)).as_os_str().as_bytes()),
+        Some([b'/', rest @ ..]) => {
+            absolute(Path::new(HOME).join(OsStr::from_bytes(rest)).as_os_str().as_bytes())
+        }
         _ => absolute(path),
     }
 }

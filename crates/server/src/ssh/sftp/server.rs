@@ -220,7 +220,8 @@ impl Directory {
             return Err(Status::end());
         }
         let (cursor, limit) = (self.cursor.take(), PAGE);
-        let page = daemon.list(&self.path, &Listing { depth: 1, glob: None, cursor, limit }).await?;
+        let page =
+            daemon.list(&self.path, &Listing { depth: 1, glob: None, cursor, limit }).await?;
         self.ended = page.next_cursor.is_none();
         self.cursor = page.next_cursor;
         // From a sandbox: no more than what was asked for is passed on.
