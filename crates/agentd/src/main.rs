@@ -13,6 +13,7 @@ mod files;
 mod http;
 mod metrics;
 mod options;
+mod ports;
 mod process;
 mod refusal;
 mod sys;

@@ -16,6 +16,7 @@ mod lifecycle;
 mod money;
 mod page;
 mod policy;
+mod port;
 mod problem;
 mod server;
 mod session;
@@ -51,6 +52,7 @@ pub use lifecycle::{Desired, FailureReason, Generation, Phase, SessionStatus, Tu
 pub use money::MicroUsd;
 pub use page::Page;
 pub use policy::{Depth, LifePolicy, OnInterrupted, PauseSession};
+pub use port::Port;
 pub use problem::{ErrorCode, Problem};
 pub use server::{HostCheck, HostCheckLevel, ServerStatus};
 pub use session::{

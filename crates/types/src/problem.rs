@@ -95,6 +95,8 @@ codes! {
     IdempotencyMismatch = "idempotency_mismatch", 422, "Idempotency key used for another request";
     /// The body is too large.
     TooLarge = "too_large", 413, "The body is too large";
+    /// Nothing listens on that port in the session.
+    PortClosed = "port_closed", 409, "Nothing listens there";
     /// The range lies beyond the end of the file.
     RangeNotSatisfiable = "range_not_satisfiable", 416, "The range is not in the file";
     /// The file is not the one that `if-match` or `if-none-match` speaks of.

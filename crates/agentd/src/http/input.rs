@@ -156,7 +156,7 @@ fn absolute(bytes: Vec<u8>) -> Result<PathBuf> {
 }
 
 /// The next bytes of a body; `None` at its end.
-pub(super) async fn next(body: &mut Incoming) -> Result<Option<Bytes>> {
+pub(crate) async fn next(body: &mut Incoming) -> Result<Option<Bytes>> {
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| Refusal::invalid(format!("the body broke: {error}")))?;
         if let Ok(data) = frame.into_data() {

@@ -2,7 +2,8 @@
 
 mod archives;
 mod body;
-mod input;
+pub(crate) mod input;
+mod ports;
 mod processes;
 mod reading;
 mod routes;

@@ -9,7 +9,7 @@ use super::{
     Body, archives,
     body::{done, json, refused},
     input::{Query, is_authentic},
-    processes, reading, storage, terminals, watching,
+    ports, processes, reading, storage, terminals, watching,
 };
 use crate::{
     daemon::Daemon,
@@ -56,6 +56,8 @@ async fn route(daemon: Rc<Daemon>, request: Request<Incoming>) -> Result<Respons
         (&Method::POST, ["terminals", id, "input"]) => {
             terminals::type_in(&daemon, id, &query, body).await
         }
+        (&Method::GET, ["ports"]) => ports::list(&daemon).await,
+        (&Method::POST, ["ports", port, "connect"]) => ports::connect(port, body).await,
         (&Method::GET, ["files"]) => reading::read(&daemon, &query, &head.headers).await,
         (&Method::PUT, ["files"]) => storage::write(&daemon, &query, body).await,
         (&Method::PATCH, ["files"]) => storage::change(&daemon, &query, body).await,

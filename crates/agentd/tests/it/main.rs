@@ -11,6 +11,7 @@ mod harness;
 mod hostile;
 mod output;
 mod pid_one;
+mod ports;
 mod processes;
 mod terminals;
 mod trees;

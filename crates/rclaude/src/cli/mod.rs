@@ -22,6 +22,7 @@ mod emulator;
 mod exec;
 mod export;
 mod fork;
+mod forward;
 mod import;
 mod init;
 mod interrupt;
@@ -35,6 +36,7 @@ mod mv;
 mod options;
 mod pause;
 mod place;
+mod ports;
 mod prune;
 mod restore;
 mod resume;
@@ -149,6 +151,8 @@ enum Command {
     Mkdir(mkdir::MkdirArgs),
     Shell(shell::ShellArgs),
     SshConfig(ssh_config::SshConfigArgs),
+    Ports(ports::PortsArgs),
+    Forward(forward::ForwardArgs),
     Diff(diff::DiffArgs),
     Pause(pause::PauseArgs),
     Stop(stop::StopArgs),
@@ -259,6 +263,8 @@ async fn perform(command: Command, cx: &mut Context) -> Done {
         Command::Mkdir(args) => mkdir::run(args, cx).await,
         Command::Shell(args) => Box::pin(shell::run(args, cx)).await,
         Command::SshConfig(args) => ssh_config::run(args, cx).await,
+        Command::Ports(args) => ports::run(args, cx).await,
+        Command::Forward(args) => Box::pin(forward::run(args, cx)).await,
         Command::Diff(args) => diff::run(args, cx).await,
         Command::Pause(args) => pause::run(args, cx).await,
         Command::Stop(args) => stop::run(args, cx).await,

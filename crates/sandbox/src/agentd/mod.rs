@@ -12,6 +12,7 @@ mod connection;
 mod error;
 mod files;
 mod output;
+mod ports;
 mod processes;
 mod terminals;
 
@@ -19,4 +20,5 @@ pub use connection::{Client, MAX_JSON_BYTES};
 pub use error::{Error, Result};
 pub use files::{Condition, Content, Listing, Part, Search, Untar, WriteOptions};
 pub use output::{Output, OutputFrom, OutputStream};
+pub use ports::PortStream;
 pub use terminals::{Shown, TerminalFrom, TerminalStream};

@@ -112,6 +112,20 @@ impl<T: PathNoun, S: Send + Sync> FromRequestParts<S> for Named<T> {
     }
 }
 
+/// The port a path names.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct InPort(pub(super) u16);
+
+impl<S: Send + Sync> FromRequestParts<S> for InPort {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self> {
+        let port = path_param(parts, "port").await?.parse().ok().filter(|port| *port != 0);
+        let invalid = || Refusal::invalid("port: must be a number from 1 to 65535");
+        port.map(Self).ok_or_else(invalid)
+    }
+}
+
 async fn path_param(parts: &mut Parts, name: &str) -> Result<String> {
     let params = RawPathParams::from_request_parts(parts, &())
         .await

@@ -23,6 +23,7 @@ mod keys;
 pub mod openapi;
 mod original;
 mod page;
+mod ports;
 mod problem;
 mod serve;
 mod sessions;
@@ -81,6 +82,7 @@ fn private() -> OpenApiRouter<Api> {
         .merge(events::routes())
         .merge(execs::routes())
         .merge(terminals::routes())
+        .merge(ports::routes())
         .merge(files::routes())
         .merge(diff::routes())
         .merge(usage::routes())

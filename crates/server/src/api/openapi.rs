@@ -49,6 +49,7 @@ pub(super) struct Octets(Vec<u8>);
         (name = "events", description = "Everything a session does, in order."),
         (name = "execs", description = "Commands run in a session from outside."),
         (name = "terminals", description = "Shells that outlive whoever looks at them."),
+        (name = "ports", description = "What listens in a session, and ways to it."),
         (name = "files", description = "A session's files, and how they differ from where they began."),
         (name = "keys", description = "API keys, and public keys for SSH."),
         (name = "storage", description = "What sessions take up, archives and backups."),
@@ -172,6 +173,15 @@ fn in_path(name: &str) -> Parameter {
         "terminal" => (Ref::from_schema_name("TerminalId").into(), "The terminal's id."),
         "key" => (Ref::from_schema_name("KeyId").into(), "The key's id."),
         "ssh_key" => (Ref::from_schema_name("SshKeyId").into(), "The key's id."),
+        "port" => (
+            ObjectBuilder::new()
+                .schema_type(Type::Integer)
+                .minimum(Some(1))
+                .maximum(Some(65_535))
+                .build()
+                .into(),
+            "The port's number.",
+        ),
         _ => (
             ObjectBuilder::new().schema_type(Type::String).min_length(Some(1)).build().into(),
             "The session: its id, the unique beginning of its id, or its name.",

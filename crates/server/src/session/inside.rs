@@ -88,6 +88,7 @@ impl Actor {
             timeout_seconds: None,
             // Its journal is released when the process's end has been stored.
             keep: true,
+            attended: false,
         }
     }
 
@@ -248,6 +249,7 @@ pub(super) async fn diff(
         stdin: Stdin::Closed,
         timeout_seconds: Some(60),
         keep: false,
+        attended: false,
     };
     let run = async {
         let id = ExecId::generate();

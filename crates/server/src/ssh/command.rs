@@ -66,11 +66,7 @@ pub(super) async fn run(work: Work, command: Option<String>) {
             gone.run_until_cancelled(told).await;
         }
         // As when a line is hung up. What takes no notice of that is meant to go on.
-        Err(Gone) => {
-            if let Err(problem) = line.signal(libc::SIGHUP).await {
-                tracing::debug!(session.id = %session, %problem, "nothing to hang up on");
-            }
-        }
+        Err(Gone) => drop(piped),
     }
 }
 

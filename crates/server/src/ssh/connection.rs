@@ -22,7 +22,7 @@ use tokio::sync::watch;
 
 use super::{
     channel::{Channel, Work, size},
-    command, keys,
+    command, forward, keys,
     outlet::{Outlet, signal_number},
     serve::Shared,
     sftp, terminal,
@@ -217,6 +217,52 @@ impl Handler for Connection {
         } else {
             reply.reject(ChannelOpenFailure::ResourceShortage).await;
         }
+        Ok(())
+    }
+
+    async fn channel_open_direct_tcpip(
+        &mut self,
+        opened: Opened<Msg>,
+        host: &str,
+        port: u32,
+        _: &str,
+        _: u32,
+        reply: ChannelOpenHandle,
+        session: &mut Session,
+    ) -> Result<(), Error> {
+        let target = match &self.session {
+            Some(Ok(target)) => forward::target(host, port).map(|port| (target.clone(), port)),
+            Some(Err(problem)) => Err(forward::failed(problem)),
+            None => Err(ChannelOpenFailure::AdministrativelyProhibited),
+        };
+        let (target, port) = match target {
+            Ok(target) => target,
+            Err(failure) => {
+                reply.reject(failure).await;
+                return Ok(());
+            }
+        };
+        let id = opened.id();
+        let mut channel = Channel::new(opened.split().1);
+        let work = channel.begin(self.shared.sessions.clone(), target, session.handle());
+        let work = work.filter(|_| {
+            let mut channels = self.channels();
+            let has_room = channels.len() < MAX_CHANNELS;
+            if has_room {
+                channels.insert(id, channel);
+            }
+            has_room
+        });
+        let Some(work) = work else {
+            reply.reject(ChannelOpenFailure::ResourceShortage).await;
+            return Ok(());
+        };
+        let open = self.channels.clone();
+        // Not waited for: it may take its time to be accepted there.
+        self.shared.tasks.spawn(async move {
+            forward::run(work, port, reply).await;
+            lock(&open).remove(&id);
+        });
         Ok(())
     }
 

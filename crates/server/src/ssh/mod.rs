@@ -2,7 +2,8 @@
 //!
 //! A client's user name is the session, its public key the way in. What it then asks for is done
 //! by what the API uses as well: a shell is one of our terminals, a command a process of the
-//! sandbox's daemon, the `sftp` subsystem speaks to the daemon's files. Nothing runs on the host.
+//! sandbox's daemon, the `sftp` subsystem speaks to the daemon's files, a forwarded
+//! connection goes to a port of the sandbox. Nothing runs on the host.
 //!
 //! An SSH client is not trusted with more than its session: channels, variables, packets and
 //! queues are bounded, and one that stalls holds up its own connection alone.
@@ -15,6 +16,7 @@
 mod channel;
 mod command;
 mod connection;
+mod forward;
 mod host_key;
 mod input;
 mod keys;

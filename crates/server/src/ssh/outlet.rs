@@ -78,9 +78,15 @@ impl Outlet {
         self.close().await;
     }
 
+    /// Says that no more comes.
+    pub(super) async fn end_output(&self) {
+        // Fails only once the client has gone.
+        let _ = self.half.eof().await;
+    }
+
     /// Closes the channel.
     pub(super) async fn close(&self) {
-        let _ = self.half.eof().await;
+        self.end_output().await;
         let _ = self.half.close().await;
     }
 }

@@ -6,11 +6,13 @@
 
 mod daemon;
 mod output;
+mod port;
 mod process;
 mod terminal;
 
 pub use daemon::{Health, Metrics};
 pub use output::{MAX_RECORD_BYTES, OutputHeader, OutputKind};
+pub use port::PortList;
 pub use process::{
     ProcessInfo, ProcessList, ProcessSpec, ProcessState, SendSignal, Stdin, StdinAccepted, User,
 };

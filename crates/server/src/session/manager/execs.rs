@@ -84,6 +84,7 @@ impl SessionManager {
             stdin: if request.stdin { Stdin::Open } else { Stdin::Closed },
             timeout_seconds: request.timeout_seconds,
             keep: false,
+            attended: false,
         };
         Ok((client, exec.unwrap_or_else(ExecId::generate), spec))
     }

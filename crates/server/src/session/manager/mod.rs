@@ -8,6 +8,7 @@ mod execs;
 mod files;
 mod once;
 pub(crate) mod piped;
+pub(crate) mod ports;
 mod presence;
 mod problems;
 pub(in crate::session) mod sessions;

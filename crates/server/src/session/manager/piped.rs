@@ -8,7 +8,7 @@ use futures::StreamExt;
 use rclaude_sandbox::agentd::{self, Output, OutputStream};
 use rclaude_store::{exec, session};
 use rclaude_types::{
-    CreateExec, EventBody, ExecId, SessionId,
+    CreateExec, ErrorCode, EventBody, ExecId, Problem, SessionId,
     agentd::{ProcessInfo, ProcessState},
 };
 use tokio::sync::watch;
@@ -17,19 +17,40 @@ use super::{
     Result, SessionManager,
     problems::{from_daemon, from_store},
 };
-use crate::session::{inside::environment, live::Viewer};
+use crate::session::{
+    inside::{environment, watch_exec},
+    live::Viewer,
+};
 
-/// A command with its caller.
+/// A command with its caller. Dropped before its end, it is hung up on.
 #[derive(Debug)]
 pub(crate) struct Piped {
+    /// Dropped with it, or set aside by its end.
     output: OutputStream,
     /// Closed to it when the session is set aside: what stands still sends no end.
     link: watch::Receiver<Option<agentd::Client>>,
     line: Line,
-    manager: SessionManager,
-    session: SessionId,
+    end: End,
     /// Keeps the session awake.
     _viewer: Viewer,
+}
+
+/// Sees to it that a command's end is written, by whoever is there for it.
+#[derive(Debug)]
+struct End {
+    manager: SessionManager,
+    session: SessionId,
+    line: Line,
+    written: bool,
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        if !self.written {
+            let Line { client, exec } = self.line.clone();
+            watch_exec(&self.manager.engine, &self.session, client, exec);
+        }
+    }
 }
 
 /// The way to a command that is under way, beside its output.
@@ -67,10 +88,11 @@ impl Piped {
     }
 
     /// Notes that it ended, and has the sandbox forget what it printed.
-    pub(crate) async fn finish(self, info: &ProcessInfo) -> Result<()> {
+    pub(crate) async fn finish(mut self, info: &ProcessInfo) -> Result<()> {
         let ProcessState::Exited { code, signal, .. } = info.state else { return Ok(()) };
-        let (exec, now) = (self.line.exec.clone(), self.manager.engine.now());
-        let noted = self.manager.engine.commit_aside(&self.session, async move |tx, log| {
+        let End { manager, session, line, .. } = &self.end;
+        let (exec, now) = (line.exec.clone(), manager.engine.now());
+        let noted = manager.engine.commit_aside(session, async move |tx, log| {
             if exec::finish(tx, &exec, code, signal, now).await? {
                 let (id, exit_code) = (exec, code);
                 log.push(None, EventBody::ExecEnded { id, exit_code, signal, reason: None });
@@ -78,27 +100,36 @@ impl Piped {
             Ok(())
         });
         noted.await.map_err(from_store)?;
+        self.end.written = true;
+        if let Some(handle) = self.end.manager.engine.live.get(&self.end.session) {
+            // It may have been what the session waits for.
+            handle.nudge();
+        }
         self.line.client.forget(&self.line.exec).await.map_err(from_daemon)
     }
 }
 
 impl SessionManager {
-    /// Starts a command (waking the session if it is paused) whose output its caller reads.
+    /// Starts a command (waking the session if it is paused) whose caller reads its output as it
+    /// comes, and is there for as long as it runs.
     pub(crate) async fn pipe(&self, id: &SessionId, request: CreateExec) -> Result<Piped> {
-        let (client, exec, spec) = self.exec_spec(id, None, &request).await?;
-        let start = async { client.run(&exec, &spec).await.map_err(from_daemon) };
+        let (client, exec, mut spec) = self.exec_spec(id, None, &request).await?;
+        spec.attended = true;
+        let start = async { client.run(&exec, &spec).await.map_err(known) };
         let (started, row) = tokio::join!(start, self.store_exec(id, &exec, request.command));
-        let (started, output) = match started {
-            Ok(output) => (Ok(()), Some(output)),
-            Err(problem) => (Err(problem), None),
+        let output = match started {
+            Ok(output) => output,
+            Err(problem) => {
+                self.settle_exec(id, &exec, client, Err(problem.clone()), row).await?;
+                return Err(problem);
+            }
         };
-        self.settle_exec(id, &exec, client.clone(), started, row).await?;
-        let output = output.expect("what did not start is an error above");
-        let handle = self.handle(id).await?;
-        let (link, viewer) = (handle.link(), handle.watch());
         let line = Line { client, exec };
         let (manager, session) = (self.clone(), id.clone());
-        Ok(Piped { output, link, line, manager, session, _viewer: viewer })
+        let end = End { manager, session, line: line.clone(), written: false };
+        row?;
+        let handle = self.handle(id).await?;
+        Ok(Piped { output, link: handle.link(), line, end, _viewer: handle.watch() })
     }
 
     /// The shell of whoever logs into the session.
@@ -108,4 +139,15 @@ impl SessionManager {
         let shell = environment(&settings.env).remove("SHELL");
         Ok(shell.unwrap_or_else(|| "/bin/sh".to_owned()))
     }
+}
+
+/// A daemon's error, where the daemon may be older than commands with a caller.
+fn known(error: agentd::Error) -> Problem {
+    let problem = from_daemon(error);
+    if problem.code == ErrorCode::InvalidRequest && problem.detail.contains("attended") {
+        let detail = "the session's sandbox was started by a version without SSH; `rclaude stop` \
+                      and `rclaude resume` start it anew";
+        return Problem::new(ErrorCode::SandboxUnavailable, detail);
+    }
+    problem
 }
