@@ -31,6 +31,7 @@ for purpose in "$@"; do
         need mkfs.xfs xfsprogs
         need script bsdutils
         need ssh openssh-client
+        need rsync rsync
         need unshare util-linux
         python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3-venv)
         ;;
@@ -39,6 +40,8 @@ for purpose in "$@"; do
         ;;
     bench)
         need bwrap bubblewrap
+        need ssh openssh-client
+        [ -x /usr/sbin/sshd ] || packages+=(openssh-server)
         need crun crun
         need runc runc
         need podman podman

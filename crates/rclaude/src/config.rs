@@ -73,6 +73,19 @@ pub(crate) const KEYS: &[Key] = &[
         check: |text| text.parse::<SocketAddr>().map(drop).map_err(|_| "ADDRESS:PORT".to_owned()),
     },
     Key {
+        name: "ssh",
+        variable: "RCLAUDE_SSH",
+        description: "where a server on this host lets SSH clients in; nowhere if absent",
+        secret: false,
+        check: |text| match text.parse::<SocketAddr>() {
+            Ok(address) if address.ip().is_loopback() => Ok(()),
+            Ok(_) => Err("an address of this host alone, such as 127.0.0.1:2222; `rclaude serve \
+                          --ssh` takes others"
+                .to_owned()),
+            Err(_) => Err("ADDRESS:PORT".to_owned()),
+        },
+    },
+    Key {
         name: "snapshots",
         variable: "RCLAUDE_SNAPSHOTS",
         description: "where a server on this host keeps states that outlive its disk",
@@ -335,6 +348,16 @@ impl Settings {
     /// Where a server on this host listens, unless it is told otherwise.
     pub(crate) fn listen(&self) -> SocketAddr {
         self.value("listen").and_then(|text| text.parse().ok()).unwrap_or(DEFAULT_LISTEN)
+    }
+
+    /// Where a server on this host lets SSH clients in, unless it is told otherwise.
+    pub(crate) fn ssh(&self) -> Option<SocketAddr> {
+        self.value("ssh").and_then(|text| text.parse().ok())
+    }
+
+    /// Where what the user's `ssh` reads of ours is kept.
+    pub(crate) fn ssh_dir(&self) -> PathBuf {
+        self.path.with_file_name("ssh")
     }
 
     /// How a server that listens there is called from this host.

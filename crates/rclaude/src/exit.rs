@@ -122,6 +122,7 @@ const fn hint_for(code: ErrorCode) -> Option<&'static str> {
         ErrorCode::QuotaExceeded => {
             "`rclaude rm` removes sessions; `rclaude serve --max-sessions N` allows more"
         }
+        ErrorCode::SshKeyNotFound => "`rclaude ssh-key ls` lists the keys",
         ErrorCode::KeyNotFound => "`rclaude key ls` lists the keys",
         ErrorCode::NameTaken => "choose another --name, or leave it out",
         ErrorCode::Unauthenticated => {

@@ -15,6 +15,7 @@ mod local_repository;
 mod local_server;
 mod platform;
 mod screen;
+mod ssh_files;
 mod ui;
 mod values;
 

@@ -227,6 +227,7 @@ async fn run_true(client: &Client) {
         stdin: Stdin::Closed,
         timeout_seconds: None,
         keep: false,
+        attended: false,
     };
     let mut output = client.run(&ExecId::generate(), &spec).await.expect("it starts");
     while let Some(piece) = output.next().await {

@@ -17,6 +17,8 @@ use crate::{session::policy::Policy, snapshots::SnapshotOptions};
 pub struct ServeOptions {
     /// Where to listen; port 0 takes a free one.
     pub listen: SocketAddr,
+    /// Where to let SSH clients in, if anywhere; port 0 takes a free one.
+    pub ssh: Option<SocketAddr>,
     /// Where all state is kept.
     pub data_dir: PathBuf,
     /// Where model requests go.
@@ -156,6 +158,9 @@ pub struct ServerFile {
     pub url: Url,
     /// Its process.
     pub pid: u32,
+    /// Where it lets SSH clients in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ssh: Option<SocketAddr>,
 }
 
 impl ServerFile {

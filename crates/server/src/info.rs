@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use rclaude_sandbox::local::doctor;
 use rclaude_store::session;
-use rclaude_types::{ErrorCode, Problem, ServerStatus, Timestamp};
+use rclaude_types::{ErrorCode, Problem, ServerStatus, SshDoor, Timestamp};
 
 use crate::{api::ServerInfo, session::engine::Engine};
 
@@ -15,12 +15,13 @@ pub(crate) struct Info {
     engine: Arc<Engine>,
     llm_upstream: String,
     started_at: Timestamp,
+    ssh: Option<SshDoor>,
 }
 
 impl Info {
-    pub(crate) fn new(engine: Arc<Engine>, llm_upstream: String) -> Self {
+    pub(crate) fn new(engine: Arc<Engine>, llm_upstream: String, ssh: Option<SshDoor>) -> Self {
         let started_at = engine.clock.now();
-        Self { engine, llm_upstream, started_at }
+        Self { engine, llm_upstream, started_at, ssh }
     }
 }
 
@@ -43,6 +44,7 @@ impl ServerInfo for Info {
             sessions: counts.running + counts.paused + counts.deleting,
             working: counts.working,
             llm_upstream: self.llm_upstream.clone(),
+            ssh: self.ssh.clone(),
             checks,
         })
     }

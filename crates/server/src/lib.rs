@@ -17,5 +17,6 @@ pub mod repo;
 mod run;
 pub mod session;
 pub mod snapshots;
+pub mod ssh;
 
 pub use run::{Ready, ServeError, run};

@@ -25,6 +25,7 @@ use crate::{
     repo::{RepoCache, RepoError},
     session::{engine::Engine, heartbeat, live::Live, manager::SessionManager, sweep},
     snapshots::{self, Snapshots},
+    ssh::{self, Door, SshKeys},
 };
 
 /// How long requests under way may take to end when the server goes down.
@@ -44,6 +45,14 @@ pub enum ServeError {
     /// The address.
     #[error("cannot listen on {address}: {source}; choose another with --listen")]
     Listen {
+        /// Which.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The address for SSH clients, or the server's key.
+    #[error("cannot let SSH clients in at {address}: {source}; choose another with --ssh")]
+    Ssh {
         /// Which.
         address: SocketAddr,
         /// Why.
@@ -71,6 +80,8 @@ pub enum ServeError {
 pub struct Ready {
     /// Where it listens.
     pub url: Url,
+    /// Where it lets SSH clients in.
+    pub ssh: Option<SocketAddr>,
     /// Sessions taken up again.
     pub sessions: usize,
 }
@@ -115,6 +126,15 @@ pub async fn run(
         .await
         .map_err(|source| ServeError::Listen { address: options.listen, source })?;
     let address = listener.local_addr()?;
+    let door = match options.ssh {
+        Some(address) => Some(
+            Door::open(address, &dir)
+                .await
+                .map_err(|source| ServeError::Ssh { address, source })?,
+        ),
+        None => None,
+    };
+    let ssh = door.as_ref().map(Door::address);
 
     let mut local = LocalConfig::new(dir.join("engine"), "");
     local.supervisor.clone_from(&options.supervisor);
@@ -160,6 +180,12 @@ pub async fn run(
     tracker.spawn(heartbeat::run(engine.clone()));
     let token = owner_token(&dir)?;
     tracker.spawn(snapshots::background::run(snapshots, stop.clone()));
+    let ssh_keys = Arc::new(SshKeys::new(store.clone(), clock.clone()));
+    let told = door.as_ref().map(|door| door.told.clone());
+    if let Some(door) = door {
+        let (sessions, keys) = (sessions.clone(), ssh_keys.clone());
+        tracker.spawn(ssh::serve(door, sessions, keys, tracker.clone(), stop.clone()));
+    }
     let metrics = metrics_recorder();
     let upkeep = metrics.clone();
     let stopping = stop.clone();
@@ -183,7 +209,8 @@ pub async fn run(
         sessions,
         previews,
         auth: Auth::new(&token, Keys::new(store.clone(), clock.clone())),
-        info: Arc::new(Info::new(engine, options.llm.name.clone())),
+        ssh_keys,
+        info: Arc::new(Info::new(engine, options.llm.name.clone(), told)),
         clock,
         metrics,
         open_metrics: false,
@@ -192,8 +219,8 @@ pub async fn run(
         tasks: tracker.clone(),
     };
     let url = Url::parse(&format!("http://{address}")).expect("an address makes a URL");
-    ServerFile { url: url.clone(), pid: std::process::id() }.write(&dir)?;
-    ready(&Ready { url, sessions: recovered });
+    ServerFile { url: url.clone(), pid: std::process::id(), ssh }.write(&dir)?;
+    ready(&Ready { url, ssh, sessions: recovered });
     let served = api::serve(listener, api::router(state), stop, &tracker).await;
     tracker.close();
     if tokio::time::timeout(DRAIN, tracker.wait()).await.is_err() {

@@ -42,6 +42,7 @@ pub mod meta;
 pub mod port;
 pub mod sandbox;
 pub mod session;
+pub mod ssh_key;
 pub mod turn;
 pub mod usage;
 

@@ -4,7 +4,7 @@
 use crate::{
     agent, approval, carry, checkpoint, clock,
     db::{self, Sql},
-    event, exec, idempotency, key, meta, port, sandbox, session, turn, usage,
+    event, exec, idempotency, key, meta, port, sandbox, session, ssh_key, turn, usage,
 };
 
 fn all() -> impl Iterator<Item = Sql> {
@@ -22,6 +22,7 @@ fn all() -> impl Iterator<Item = Sql> {
         port::ALL,
         sandbox::ALL,
         session::ALL,
+        ssh_key::ALL,
         turn::ALL,
         usage::ALL,
         db::MIGRATION_STATEMENTS,
@@ -44,6 +45,7 @@ const SCANS: &[(&str, &str)] = &[
     ("rclaude_store::checkpoint::UNSTORED", "wants the oldest of a few, by the index of those"),
     ("rclaude_store::checkpoint::ALL_LAYERS", "wants all layers"),
     ("rclaude_store::key::LIST", "wants all keys, of which there are few"),
+    ("rclaude_store::ssh_key::LIST", "wants all keys, of which there are few"),
     ("rclaude_store::session::WORKING", "wants all open turns, by the index of those"),
     ("rclaude_store::session::COUNTS", "wants all live sessions, by the index of those"),
     ("rclaude_store::session::LIVE", "wants all live sessions, by the index of those"),

@@ -117,6 +117,8 @@ ids! {
     RepositoryId = "rep", "^rep_[0-9a-f]{32}$";
     /// Names an API key.
     KeyId = "key", "^key_[0-9a-f]{32}$";
+    /// Names a public key that opens sessions over SSH.
+    SshKeyId = "ssk", "^ssk_[0-9a-f]{32}$";
     /// Names what one request to the model used.
     UsageId = "usg", "^usg_[0-9a-f]{32}$";
     /// Names a session's whole state at one position of its log.

@@ -20,6 +20,7 @@ mod port;
 mod problem;
 mod server;
 mod session;
+mod ssh;
 mod storage;
 mod terminal;
 mod time;
@@ -44,7 +45,7 @@ pub use file::{
 };
 pub use ids::{
     ApprovalId, CheckpointId, ExecId, IdError, KeyId, LayerId, RepositoryId, SandboxId, SessionId,
-    TerminalId, TurnId, UsageId, continue_after,
+    SshKeyId, TerminalId, TurnId, UsageId, continue_after,
 };
 pub use key::{ApiKey, CreateKey, CreatedKey};
 pub use lifecycle::{Desired, FailureReason, Generation, Phase, SessionStatus, TurnState};
@@ -58,6 +59,7 @@ pub use session::{
     AgentKind, CreateSession, DiffFormat, DiffStat, DiffStatFile, PermissionMode, RepositorySource,
     Resources, Session, SessionDiff, UpdateSession,
 };
+pub use ssh::{CreateSshKey, SshDoor, SshKey};
 pub use storage::{DiskUse, Prune, Pruned, SessionDiskUse};
 pub use terminal::{
     CreateTerminal, Terminal, TerminalControl, TerminalFrame, TerminalModes, TerminalSize,

@@ -59,6 +59,8 @@ codes! {
     TerminalNotFound = "terminal_not_found", 404, "No such terminal";
     /// No such key.
     KeyNotFound = "key_not_found", 404, "No such key";
+    /// No such SSH key.
+    SshKeyNotFound = "ssh_key_not_found", 404, "No such SSH key";
     /// No such file in the session.
     FileNotFound = "file_not_found", 404, "No such file";
     /// No such template.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::Timestamp;
+use crate::{SshDoor, Timestamp};
 
 /// Answer of `GET /v1/status`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +20,9 @@ pub struct ServerStatus {
     pub working: i64,
     /// Where model requests go: `anthropic`, `emulator`, or a URL.
     pub llm_upstream: String,
+    /// Where sessions are reached over SSH, if they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ssh: Option<SshDoor>,
     /// What the host can isolate.
     pub checks: Vec<HostCheck>,
 }

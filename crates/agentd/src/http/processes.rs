@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     daemon::Daemon,
-    process::{Offsets, follow},
+    process::{Offsets, attend, follow},
     refusal::{Refusal, Result},
 };
 
@@ -39,7 +39,7 @@ pub(super) async fn start(
     let identity = daemon.identity(spec.user)?;
     let (process, is_new) = daemon.registry.start(&id, &spec, identity)?;
     if query.flag("follow")? {
-        return Ok(body::bytes(follow(process, Offsets::default(), true)?));
+        return Ok(body::bytes(attend(process)?));
     }
     let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
     body::json(status, &process.info())

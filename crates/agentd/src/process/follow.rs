@@ -9,7 +9,7 @@ use rclaude_types::{
 };
 use tokio::{sync::mpsc, task::spawn_local};
 
-use super::{Process, Stream};
+use super::{Attendance, Process, Stream};
 use crate::{
     http::Body,
     refusal::{Refusal, Result},
@@ -24,6 +24,24 @@ pub(crate) struct Offsets {
 
 /// The output from `from` as the body of an answer; with `wait` it goes on until the end.
 pub(crate) fn follow(process: Rc<Process>, from: Offsets, wait: bool) -> Result<Body> {
+    if process.attendance.as_ref().is_some_and(|it| !it.has(from)) {
+        let detail = "what it printed there went to whoever started it, and is not kept";
+        return Err(Refusal::new(ErrorCode::Conflict, detail));
+    }
+    read(process, from, wait, false)
+}
+
+/// The output, from the beginning to the end, for who attends the process.
+pub(crate) fn attend(process: Rc<Process>) -> Result<Body> {
+    let attends = process.attendance.as_ref().is_some_and(Attendance::take);
+    if attends {
+        read(process, Offsets::default(), true, true)
+    } else {
+        follow(process, Offsets::default(), true)
+    }
+}
+
+fn read(process: Rc<Process>, from: Offsets, wait: bool, attends: bool) -> Result<Body> {
     let info = process.info();
     if from.stdout > info.stdout_bytes || from.stderr > info.stderr_bytes {
         let detail = format!(
@@ -35,10 +53,13 @@ pub(crate) fn follow(process: Rc<Process>, from: Offsets, wait: bool) -> Result<
     // One piece waits while the last is being sent: that is all a reader costs.
     let (pieces, body) = mpsc::channel(1);
     spawn_local(async move {
-        let mut reader = Reader { process, at: from, stdout: None, stderr: None };
+        let mut reader = Reader { process, at: from, attends, stdout: None, stderr: None };
         if let Err(error) = reader.run(&pieces, wait).await {
             // A body that ends in an error is cut off, which tells the reader to come again.
             let _gone = pieces.send(Err(error)).await;
+        }
+        if attends {
+            reader.process.leave();
         }
     });
     Ok(Body::Pieces(body))
@@ -47,6 +68,8 @@ pub(crate) fn follow(process: Rc<Process>, from: Offsets, wait: bool) -> Result<
 struct Reader {
     process: Rc<Process>,
     at: Offsets,
+    /// The process waits for this one.
+    attends: bool,
     stdout: Option<File>,
     stderr: Option<File>,
 }
@@ -76,6 +99,9 @@ impl Reader {
             }
             if is_end {
                 return Ok(());
+            }
+            if self.attends {
+                self.process.has_read(self.at);
             }
             if caught_up {
                 tokio::select! {

@@ -26,7 +26,7 @@ use tokio::{
     task::spawn_local,
 };
 
-use super::{Process, Registry, Stream, pump::pump};
+use super::{Attendance, Process, Registry, Stream, pump::pump};
 use crate::{
     clock,
     refusal::{Doing, Refusal, Result},
@@ -126,6 +126,7 @@ impl Registry {
             stdout_bytes: Cell::new(0),
             stderr_bytes: Cell::new(0),
             journal_full: Cell::new(false),
+            attendance: spec.attended.then(Attendance::default),
             stdin_accepted: Cell::new(0),
             stdin: Mutex::new(stdin),
             changed: watch::channel(()).0,

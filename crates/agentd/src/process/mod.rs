@@ -6,10 +6,14 @@
 //! reader, or memory. What is not yet in the file is still in the pipe: with a full disk nothing
 //! is read, the process waits on its pipe, and nothing is lost.
 //!
+//! A process whose starter attends it is the exception: it waits for that one reader, and what
+//! was read is let go ([`attendance`]).
+//!
 //! The end is told in order: the kernel says the process ended, what it had written until then
 //! is moved into the journal, its status is written, and only then is it `exited`. What it left
 //! running in the background may go on writing to the journal.
 
+mod attendance;
 mod end;
 mod follow;
 mod journal;
@@ -30,8 +34,9 @@ use rclaude_types::{
 use rustix::process::{Pid, Signal};
 use tokio::sync::{Mutex, watch};
 
+use attendance::Attendance;
 pub(crate) use end::{GRACE, kill_session};
-pub(crate) use follow::{Offsets, follow};
+pub(crate) use follow::{Offsets, attend, follow};
 use journal::{Journal, Logged};
 pub(crate) use launch::{Command, identity, refusal, told};
 pub(crate) use registry::Registry;
@@ -55,6 +60,7 @@ pub(crate) struct Process {
     stdout_bytes: Cell<u64>,
     stderr_bytes: Cell<u64>,
     journal_full: Cell<bool>,
+    attendance: Option<Attendance>,
     stdin_accepted: Cell<u64>,
     /// Held by who writes. `None` once closed.
     stdin: Mutex<Option<StdinPipe>>,

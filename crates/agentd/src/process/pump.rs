@@ -32,7 +32,8 @@ pub(super) async fn pump(
     pipe: AsyncFd<OwnedFd>,
 ) {
     let mut changes = process.changed.subscribe();
-    let mut pump = Pump { process: &process, stream, file: None };
+    let mut pump = Pump { process: &process, stream, file: None, released: 0 };
+    let mut read = process.changed.subscribe();
     let mut drained = false;
     loop {
         tokio::select! {
@@ -42,9 +43,11 @@ pub(super) async fn pump(
                 drained = true;
                 settle(&process, &registry);
             }
-            ready = pipe.readable() => {
+            () = room(&process, stream, &mut read), if process.room(stream) == 0 => {}
+            ready = pipe.readable(), if process.room(stream) > 0 => {
                 let Ok(mut ready) = ready else { break };
-                match ready.try_io(|pipe| pump.step(pipe.get_ref())) {
+                let room = process.room(stream);
+                match ready.try_io(|pipe| pump.step(pipe.get_ref(), room)) {
                     Ok(Ok(0)) => break,
                     Ok(Ok(_)) | Err(_) => {}
                     Ok(Err(error)) if pump.is_full(&error) => pump.wait_for_room().await,
@@ -74,16 +77,29 @@ async fn ended(process: &Process, changes: &mut watch::Receiver<()>) {
     }
 }
 
+/// Waits until whoever attends the process has read some of it, or left.
+async fn room(process: &Process, stream: Stream, changes: &mut watch::Receiver<()>) {
+    while process.room(stream) == 0 {
+        if changes.changed().await.is_err() {
+            // As above.
+            pending::<()>().await;
+        }
+    }
+}
+
 struct Pump<'a> {
     process: &'a Process,
     stream: Stream,
     /// Made when there is something to put in it.
     file: Option<File>,
+    /// Bytes from its beginning that take no room any more.
+    released: u64,
 }
 
 impl Pump<'_> {
-    /// Moves what is there now; 0 at the pipe's end.
-    fn step(&mut self, pipe: &OwnedFd) -> io::Result<usize> {
+    /// Moves what is there now, so many bytes at most; 0 at the pipe's end.
+    fn step(&mut self, pipe: &OwnedFd, room: u64) -> io::Result<usize> {
+        let most = usize::try_from(room).unwrap_or(CHUNK).min(CHUNK);
         let file = match &self.file {
             Some(file) => file,
             None if has_data(pipe)? => {
@@ -95,13 +111,15 @@ impl Pump<'_> {
         let mut offset = count.get();
         let flags = SpliceFlags::NONBLOCK | SpliceFlags::MOVE;
         let file = file.as_fd();
-        let moved = rustix::io::retry_on_intr(|| {
-            splice(pipe, None, file, Some(&mut offset), CHUNK, flags)
-        })?;
+        let moved =
+            rustix::io::retry_on_intr(|| splice(pipe, None, file, Some(&mut offset), most, flags))?;
         if moved > 0 {
             count.set(count.get() + moved as u64);
             self.process.journal_full.set(false);
             self.process.touch();
+            if let Some(attendance) = &self.process.attendance {
+                self.released = attendance.release(self.stream, file, self.released);
+            }
         }
         Ok(moved)
     }
@@ -111,7 +129,7 @@ impl Pump<'_> {
     async fn drain(&mut self, pipe: &OwnedFd) {
         let mut left = ioctl_fionread(pipe).unwrap_or(0);
         while left > 0 {
-            match self.step(pipe) {
+            match self.step(pipe, u64::MAX) {
                 Ok(0) => return,
                 Ok(moved) => left = left.saturating_sub(moved as u64),
                 Err(error) if self.is_full(&error) => self.wait_for_room().await,

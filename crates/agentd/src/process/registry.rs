@@ -130,6 +130,7 @@ fn earlier(journal: &Rc<Journal>, Logged { info, has_ended }: Logged) -> Process
         undrained: Cell::new(0),
         timed_out: Cell::new(false),
         journal_full: Cell::new(false),
+        attendance: None,
         stdin_accepted: Cell::new(info.stdin_accepted),
         stdin: Mutex::new(None),
         changed: watch::channel(()).0,

@@ -147,6 +147,7 @@ pub(crate) fn command(argv: &[&str]) -> ProcessSpec {
         stdin: Stdin::Closed,
         timeout_seconds: None,
         keep: false,
+        attended: false,
     }
 }
 

@@ -169,3 +169,73 @@ fn grow(daemon: &Daemon, state: &str) {
         .unwrap();
     assert!(status.success());
 }
+
+#[tokio::test]
+async fn a_process_that_is_attended_waits_for_its_reader_and_leaves_nothing_behind_on_the_disk() {
+    const SIZE: u64 = 100_000_000;
+    let daemon = Daemon::start();
+    let client = daemon.client().await;
+    let id = ExecId::generate();
+    let mut spec = sh(&format!("head -c {SIZE} /dev/zero; echo over >&2"));
+    spec.attended = true;
+    let mut output = client.run(&id, &spec).await.unwrap();
+    let Some(Ok(Output::Stdout { bytes, .. })) = output.next().await else { panic!("no output") };
+    // It can go no further than what may wait, however long nobody reads.
+    let mut before = 0;
+    let waiting = loop {
+        let now = client.process(&id).await.unwrap().stdout_bytes;
+        if now == before {
+            break now;
+        }
+        before = now;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    assert!(waiting < 4_000_000, "{waiting} bytes wait for nobody");
+    let behind = client.output(&id, OutputFrom { follow: true, ..OutputFrom::default() }).await;
+    assert_eq!(behind.unwrap_err().problem().unwrap().code, ErrorCode::Conflict);
+
+    let (mut total, mut errors) = (bytes.len() as u64, Vec::new());
+    while let Some(piece) = output.next().await {
+        match piece.unwrap() {
+            Output::Stdout { offset, bytes } => {
+                assert_eq!(offset, total);
+                total += bytes.len() as u64;
+            }
+            Output::Stderr { bytes, .. } => errors.extend_from_slice(&bytes),
+            Output::End(end) => {
+                assert!(matches!(end.state, ProcessState::Exited { code: Some(0), .. }), "{end:?}");
+            }
+        }
+    }
+    assert_eq!((total, errors.as_slice()), (SIZE, &b"over\n"[..]));
+    let kept = daemon.directory.path().join(format!("state/processes/{id}.stdout"));
+    let blocks = std::os::unix::fs::MetadataExt::blocks(&std::fs::metadata(kept).unwrap()) * 512;
+    assert!(blocks < 8_000_000, "{blocks} bytes are kept");
+}
+
+#[tokio::test]
+async fn a_process_whose_reader_leaves_is_hung_up_on_unless_it_takes_no_notice() {
+    let daemon = Daemon::start();
+    let client = daemon.client().await;
+    let (ordinary, deaf) = (ExecId::generate(), ExecId::generate());
+    for (id, script) in [
+        (&ordinary, "echo up; sleep 1000"),
+        // What it prints is more than may wait: nobody holds it up any more.
+        (&deaf, "trap '' HUP; echo up; head -c 5000000 /dev/zero; sleep 0.1; exit 3"),
+    ] {
+        let mut spec = sh(script);
+        spec.attended = true;
+        let mut output = client.run(id, &spec).await.unwrap();
+        assert!(matches!(output.next().await, Some(Ok(Output::Stdout { .. }))));
+    }
+    for (id, wanted) in [(&ordinary, (None, Some(1))), (&deaf, (Some(3), None))] {
+        let end = loop {
+            let info = client.process(id).await.unwrap();
+            if let ProcessState::Exited { code, signal, .. } = info.state {
+                break (code, signal);
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        };
+        assert_eq!(end, wanted);
+    }
+}

@@ -52,6 +52,8 @@ mod set;
 mod setup;
 mod shell;
 mod show;
+mod ssh_config;
+mod ssh_key;
 mod start;
 mod status;
 mod stop;
@@ -149,6 +151,7 @@ enum Command {
     Mv(mv::MvArgs),
     Mkdir(mkdir::MkdirArgs),
     Shell(shell::ShellArgs),
+    SshConfig(ssh_config::SshConfigArgs),
     Ports(ports::PortsArgs),
     Forward(forward::ForwardArgs),
     Open(open::OpenArgs),
@@ -170,6 +173,7 @@ enum Command {
     Prune(prune::PruneArgs),
     Status(status::StatusArgs),
     Key(key::KeyArgs),
+    SshKey(ssh_key::SshKeyArgs),
     Config(config::ConfigArgs),
     Doctor(doctor::DoctorArgs),
     Completions(completions::CompletionsArgs),
@@ -260,6 +264,7 @@ async fn perform(command: Command, cx: &mut Context) -> Done {
         Command::Mv(args) => mv::run(args, cx).await,
         Command::Mkdir(args) => mkdir::run(args, cx).await,
         Command::Shell(args) => Box::pin(shell::run(args, cx)).await,
+        Command::SshConfig(args) => ssh_config::run(args, cx).await,
         Command::Ports(args) => ports::run(args, cx).await,
         Command::Forward(args) => Box::pin(forward::run(args, cx)).await,
         Command::Open(args) => open::run(args, cx).await,
@@ -280,6 +285,7 @@ async fn perform(command: Command, cx: &mut Context) -> Done {
         Command::Du(args) => du::run(args, cx).await,
         Command::Prune(args) => prune::run(args, cx).await,
         Command::Status(args) => status::run(args, cx).await,
+        Command::SshKey(args) => ssh_key::run(args, cx).await,
         Command::Key(args) => key::run(args, cx).await,
         Command::Config(args) => config::run(args, cx),
         Command::Doctor(args) => doctor::run(args, cx).await,

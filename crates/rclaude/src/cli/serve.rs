@@ -18,7 +18,7 @@ use crate::{
 ///
 /// Keeps everything in the data directory. The model API's key comes from the
 /// environment (`ANTHROPIC_API_KEY`) and stays here: sandboxes never see it. Logs go to standard
-/// error. With --json: `{"url", "data_dir", "token_file", "sessions"}` once it answers.
+/// error. With --json: `{"url", "data_dir", "token_file", "ssh", "sessions"}` once it answers.
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
     #[arg(
@@ -27,6 +27,14 @@ pub(crate) struct ServeArgs {
         value_name = "ADDRESS:PORT"
     )]
     pub(crate) listen: Option<SocketAddr>,
+    #[arg(
+        long,
+        help = "Let SSH clients in here, with keys from `rclaude ssh-key`; port 0 takes a free \
+                one. Other machines reach an address that is not this host's own \
+                [RCLAUDE_SSH; else nowhere]",
+        value_name = "ADDRESS:PORT"
+    )]
+    pub(crate) ssh: Option<SocketAddr>,
     /// Where model requests go: an API that speaks Anthropic's protocol
     #[arg(long, value_name = "URL", default_value = "https://api.anthropic.com", value_parser = config::server_url)]
     pub(crate) llm_url: Url,
@@ -69,7 +77,7 @@ pub(crate) struct ServeArgs {
     #[command(flatten)]
     pub(crate) policy: PolicyOptions,
     /// What to log: error, warn, info, debug, or filters such as `rclaude_server=debug`
-    #[arg(long, value_name = "FILTER", default_value = "info,rustic_core=warn", value_parser = filter)]
+    #[arg(long, value_name = "FILTER", default_value = "info,rustic_core=warn,russh=error", value_parser = filter)]
     pub(crate) log: String,
     /// Log one JSON object a line
     #[arg(long)]
@@ -141,6 +149,12 @@ pub(super) fn run(args: &ServeArgs, cx: &mut Context) -> Done {
     let started = if args.log_json { log.json().try_init() } else { log.try_init() };
     started.map_err(|error| Failure::Failed(error.to_string()))?;
     let data_dir = cx.settings.data_dir();
+    if let Some(address) = args.ssh.filter(|address| !address.ip().is_loopback()) {
+        cx.ui.note(&format!(
+            "warning: other machines reach {address}; every key of `rclaude ssh-key ls` opens \
+             every session from there"
+        ));
+    }
     let Context { settings, ui, json, .. } = cx;
     let json = *json;
     platform::serve(args, settings, |ready| {
@@ -149,11 +163,13 @@ pub(super) fn run(args: &ServeArgs, cx: &mut Context) -> Done {
                 "url": ready.url,
                 "data_dir": data_dir,
                 "token_file": data_dir.join("token"),
+                "ssh": ready.ssh,
                 "sessions": ready.sessions,
             }))
         } else {
             let (url, token) = (&ready.url, data_dir.join("token"));
-            ui.print(&format!("listening  {url}\ntoken      {}", token.display()))
+            let ssh = ready.ssh.map_or_else(String::new, |at| format!("\nssh        {at}"));
+            ui.print(&format!("listening  {url}\ntoken      {}{ssh}", token.display()))
         };
         // Whoever started us may have closed our output; that is no reason not to serve.
         drop(said);

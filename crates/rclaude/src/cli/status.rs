@@ -42,6 +42,10 @@ fn render(status: &ServerStatus, url: &str, now: Timestamp) -> String {
         (weaker, 0) => format!("isolates, {weaker} of {} checks weaker", checks.len()),
         (_, missing) => format!("cannot run sessions: {missing} of {} checks fail", checks.len()),
     };
+    let ssh = status.ssh.as_ref().map_or_else(
+        || "off".to_owned(),
+        |door| clean_line(&format!("{}, host key {}", door.address, door.fingerprint)),
+    );
     [
         ("server", url.to_owned()),
         ("version", clean_line(&status.version)),
@@ -49,6 +53,7 @@ fn render(status: &ServerStatus, url: &str, now: Timestamp) -> String {
         ("data", clean_line(&status.data_dir)),
         ("sessions", format!("{}, {} working", status.sessions, status.working)),
         ("models", clean_line(&status.llm_upstream)),
+        ("ssh", ssh),
         ("host", host),
     ]
     .map(|(name, value)| format!("{name:<10}{value}"))

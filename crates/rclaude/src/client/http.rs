@@ -6,9 +6,9 @@
 use std::{ops::Deref, time::Duration};
 
 use rclaude_types::{
-    Approval, ApprovalId, CreateExec, CreateKey, CreateSession, CreateTurn, CreatedKey, Decision,
-    Exec, ExecId, KeyId, Page, Problem, Seq, ServerStatus, Session, SessionDiff, Turn,
-    UsageSummary,
+    Approval, ApprovalId, CreateExec, CreateKey, CreateSession, CreateSshKey, CreateTurn,
+    CreatedKey, Decision, Exec, ExecId, KeyId, Page, Problem, Seq, ServerStatus, Session,
+    SessionDiff, SshKey, SshKeyId, Turn, UsageSummary,
 };
 use reqwest::{Method, StatusCode, header};
 use serde::{Serialize, de::DeserializeOwned};
@@ -267,6 +267,24 @@ impl Client {
 
     pub(crate) async fn revoke_key(&self, id: &KeyId) -> Result<(), Failure> {
         let url = self.resource(&["keys", id.as_str()], &[]);
+        self.send(Request::plain(Method::DELETE, url)).await.map(drop)
+    }
+
+    pub(crate) async fn ssh_keys(&self) -> Result<Answer<Page<Box<RawValue>>>, Failure> {
+        self.get(&["ssh-keys"], &[]).await
+    }
+
+    pub(crate) async fn add_ssh_key(
+        &self,
+        public_key: &str,
+        name: Option<&str>,
+    ) -> Result<Answer<SshKey>, Failure> {
+        let (public_key, name) = (public_key.to_owned(), name.map(str::to_owned));
+        self.post(&["ssh-keys"], &CreateSshKey { public_key, name }).await
+    }
+
+    pub(crate) async fn remove_ssh_key(&self, id: &SshKeyId) -> Result<(), Failure> {
+        let url = self.resource(&["ssh-keys", id.as_str()], &[]);
         self.send(Request::plain(Method::DELETE, url)).await.map(drop)
     }
 

@@ -57,6 +57,7 @@ pub(crate) fn serve(
             if args.emulator { Some(emulate(([127, 0, 0, 1], 0).into()).await?) } else { None };
         let options = ServeOptions {
             listen: args.listen.unwrap_or_else(|| settings.listen()),
+            ssh: args.ssh.or_else(|| settings.ssh()),
             data_dir: settings.data_dir(),
             llm: upstream(args, settings, emulator.as_ref())?,
             supervisor: vec![std::env::current_exe()?.into(), SUPERVISOR.into()],
@@ -113,6 +114,12 @@ fn upstream(
 /// The local engine's supervisor. Called before any thread exists: it forks.
 pub(crate) fn supervisor(engine: &Path) -> Result<(), Failure> {
     Ok(local::run_supervisor(engine)?)
+}
+
+/// A new key pair for a user: the private file, and the line of the public one.
+pub(crate) fn new_ssh_identity() -> Result<(String, String), Failure> {
+    let made = rclaude_server::ssh::new_identity("rclaude")?;
+    Ok((made.private, made.public))
 }
 
 /// What this host can isolate.

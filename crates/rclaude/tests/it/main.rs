@@ -24,6 +24,7 @@ mod ports;
 mod previews;
 mod serve;
 mod shell;
+mod ssh;
 mod store_away;
 mod support;
 mod terminal;

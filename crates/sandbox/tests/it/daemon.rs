@@ -31,6 +31,7 @@ fn shell(user: User, line: &str) -> ProcessSpec {
         stdin: Stdin::Closed,
         timeout_seconds: None,
         keep: false,
+        attended: false,
     }
 }
 

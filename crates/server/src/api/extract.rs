@@ -12,7 +12,7 @@ use axum::{
 use bytes::Bytes;
 use futures::StreamExt;
 use rclaude_types::{
-    ApprovalId, CheckpointId, ErrorCode, ExecId, KeyId, SessionId, TerminalId, TurnId,
+    ApprovalId, CheckpointId, ErrorCode, ExecId, KeyId, SessionId, SshKeyId, TerminalId, TurnId,
 };
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
@@ -92,6 +92,11 @@ impl PathNoun for TerminalId {
 impl PathNoun for KeyId {
     const PARAM: &str = "key";
     const MISSING: ErrorCode = ErrorCode::KeyNotFound;
+}
+
+impl PathNoun for SshKeyId {
+    const PARAM: &str = "ssh_key";
+    const MISSING: ErrorCode = ErrorCode::SshKeyNotFound;
 }
 
 /// The id a path names. Text that is no id names nothing, so it is not found.

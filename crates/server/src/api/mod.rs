@@ -27,6 +27,7 @@ mod ports;
 mod problem;
 mod serve;
 mod sessions;
+mod ssh_keys;
 mod state;
 mod status;
 mod storage;
@@ -100,6 +101,7 @@ fn private() -> OpenApiRouter<Api> {
         .merge(diff::routes())
         .merge(usage::routes())
         .merge(keys::routes())
+        .merge(ssh_keys::routes())
         .merge(status::routes())
         .merge(archives::routes())
         .merge(backups::routes())

@@ -51,7 +51,7 @@ pub(super) struct Octets(Vec<u8>);
         (name = "terminals", description = "Shells that outlive whoever looks at them."),
         (name = "ports", description = "What listens in a session, and ways to it."),
         (name = "files", description = "A session's files, and how they differ from where they began."),
-        (name = "keys", description = "API keys."),
+        (name = "keys", description = "API keys, and public keys for SSH."),
         (name = "storage", description = "What sessions take up, archives and backups."),
         (name = "server", description = "The server itself."),
         (name = "original", description = "The endpoints of the original API, under their names."),
@@ -172,6 +172,7 @@ fn in_path(name: &str) -> Parameter {
         "exec" => (Ref::from_schema_name("ExecId").into(), "The command's id."),
         "terminal" => (Ref::from_schema_name("TerminalId").into(), "The terminal's id."),
         "key" => (Ref::from_schema_name("KeyId").into(), "The key's id."),
+        "ssh_key" => (Ref::from_schema_name("SshKeyId").into(), "The key's id."),
         "port" => (
             ObjectBuilder::new()
                 .schema_type(Type::Integer)

@@ -8,7 +8,9 @@ use rclaude_types::{Problem, ServerStatus};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::Hosts;
-use crate::{auth::Auth, clock::Clock, preview::Previews, session::manager::SessionManager};
+use crate::{
+    auth::Auth, clock::Clock, preview::Previews, session::manager::SessionManager, ssh::SshKeys,
+};
 
 /// What the server can say of itself.
 #[async_trait]
@@ -30,6 +32,8 @@ pub struct ApiState {
     pub auth: Auth,
     /// What listens in sessions, for browsers.
     pub previews: Previews,
+    /// Public keys that open sessions over SSH.
+    pub ssh_keys: Arc<SshKeys>,
     /// What the server can say of itself.
     pub info: Arc<dyn ServerInfo>,
     /// Tells the time.

@@ -6,9 +6,9 @@
 use std::collections::BTreeMap;
 
 use rclaude_types::{
-    CreateBackup, CreateCheckpoint, CreateExec, CreateKey, CreateSession, CreateTerminal,
-    CreateTurn, Decision, Fork, LifePolicy, PauseSession, Prune, RepositorySource, Resources,
-    Rewind, SignalExec, TerminalSize, UpdateSession, VerifyBackup,
+    CreateBackup, CreateCheckpoint, CreateExec, CreateKey, CreateSession, CreateSshKey,
+    CreateTerminal, CreateTurn, Decision, Fork, LifePolicy, PauseSession, Prune, RepositorySource,
+    Resources, Rewind, SignalExec, TerminalSize, UpdateSession, VerifyBackup,
 };
 
 use super::problem::{Refusal, Result};
@@ -338,6 +338,16 @@ impl Validate for Prune {
                 invalid("older_than_seconds", format_args!("must be at most {MAX_AGE}"))
             }
             _ => Ok(()),
+        }
+    }
+}
+
+impl Validate for CreateSshKey {
+    fn validate(&self) -> Result<()> {
+        text("public_key", &self.public_key, MAX_PATH)?;
+        match &self.name {
+            Some(name) => text("name", name, MAX_WORD),
+            None => Ok(()),
         }
     }
 }

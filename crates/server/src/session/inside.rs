@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// Where every process starts.
-pub(super) const WORKSPACE: &str = "/workspace";
+pub(crate) const WORKSPACE: &str = "/workspace";
 /// How long the end of a command waits to be written again.
 const END_AGAIN: Duration = Duration::from_secs(1);
 /// How long whoever asked for a command may take to ask again, if we ended before it was begun.
@@ -88,6 +88,7 @@ impl Actor {
             timeout_seconds: None,
             // Its journal is released when the process's end has been stored.
             keep: true,
+            attended: false,
         }
     }
 
@@ -248,6 +249,7 @@ pub(super) async fn diff(
         stdin: Stdin::Closed,
         timeout_seconds: Some(60),
         keep: false,
+        attended: false,
     };
     let run = async {
         let id = ExecId::generate();

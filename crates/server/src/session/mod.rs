@@ -13,7 +13,7 @@ pub(crate) mod engine;
 mod events;
 mod feeder;
 pub(crate) mod heartbeat;
-mod inside;
+pub(crate) mod inside;
 pub mod lifecycle;
 mod link;
 pub(crate) mod live;

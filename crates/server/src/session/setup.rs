@@ -75,6 +75,7 @@ impl Actor {
             stdin: Stdin::Closed,
             timeout_seconds: None,
             keep: true,
+            attended: false,
         };
         match client.start(&id, &spec).await {
             Ok(_) => {

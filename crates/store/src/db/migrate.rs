@@ -29,6 +29,10 @@ const MIGRATIONS: &[Migration] = &[
         script: include_str!("../../migrations/sqlite/0003_public_ports.sql"),
         stamp: "PRAGMA user_version = 3",
     },
+    Migration {
+        script: include_str!("../../migrations/sqlite/0004_ssh_keys.sql"),
+        stamp: "PRAGMA user_version = 4",
+    },
 ];
 
 /// "rcld"; see <https://sqlite.org/pragma.html#pragma_application_id>.

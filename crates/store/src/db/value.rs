@@ -2,7 +2,7 @@
 
 use rclaude_types::{
     ApprovalId, CheckpointId, ExecId, Generation, KeyId, LayerId, MicroUsd, Phase, SandboxId,
-    SessionId, Timestamp, TurnId,
+    SessionId, SshKeyId, Timestamp, TurnId,
 };
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -138,7 +138,7 @@ macro_rules! ids {
         }
     )*};
 }
-ids!(ApprovalId, CheckpointId, ExecId, KeyId, LayerId, SandboxId, SessionId, TurnId);
+ids!(ApprovalId, CheckpointId, ExecId, KeyId, LayerId, SandboxId, SessionId, SshKeyId, TurnId);
 
 /// The word of an enumeration's plain variant, as the API spells it.
 pub(crate) fn label(variant: impl Serialize) -> String {

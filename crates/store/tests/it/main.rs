@@ -19,6 +19,7 @@ mod migrate;
 mod open;
 mod sandbox;
 mod session;
+mod ssh_key;
 mod turn;
 mod usage;
 mod writer;

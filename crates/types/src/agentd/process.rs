@@ -29,6 +29,10 @@ pub struct ProcessSpec {
     /// Keeps the journal until it is deleted, however many processes end after this one.
     #[serde(default)]
     pub keep: bool,
+    /// Its starter, by `PUT …?follow=true`, is there for as long as it runs: it waits while that
+    /// reader is far behind, what was read is let go, and it is hung up on if the reader leaves.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub attended: bool,
 }
 
 /// Whose rights a process or a file operation has.

@@ -31,6 +31,7 @@ fn process(line: &str) -> ProcessSpec {
         stdin: Stdin::Closed,
         timeout_seconds: None,
         keep: true,
+        attended: false,
     }
 }
 

@@ -58,7 +58,7 @@ impl SessionManager {
         Ok((row, self.frames(id, exec, output)))
     }
 
-    async fn exec_spec(
+    pub(super) async fn exec_spec(
         &self,
         id: &SessionId,
         exec: Option<ExecId>,
@@ -84,11 +84,12 @@ impl SessionManager {
             stdin: if request.stdin { Stdin::Open } else { Stdin::Closed },
             timeout_seconds: request.timeout_seconds,
             keep: false,
+            attended: false,
         };
         Ok((client, exec.unwrap_or_else(ExecId::generate), spec))
     }
 
-    async fn store_exec(
+    pub(super) async fn store_exec(
         &self,
         id: &SessionId,
         exec: &ExecId,
@@ -112,7 +113,7 @@ impl SessionManager {
     }
 
     /// Brings the row and the process together: what could not start has ended.
-    async fn settle_exec(
+    pub(super) async fn settle_exec(
         &self,
         id: &SessionId,
         exec: &ExecId,

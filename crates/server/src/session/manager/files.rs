@@ -54,6 +54,12 @@ pub struct Append {
 }
 
 impl SessionManager {
+    /// The daemon, for a caller who does much with files; paths are as it takes them. To be asked
+    /// for anew with every file, as the session may have been set aside meanwhile.
+    pub(crate) async fn files(&self, id: &SessionId) -> Result<agentd::Client> {
+        self.client(id).await
+    }
+
     /// A file's or directory's entry; of what a link leads to if `follow`.
     pub async fn stat(&self, id: &SessionId, path: &Path, follow: bool) -> Result<FileEntry> {
         let client = self.client(id).await?;

@@ -7,7 +7,9 @@ mod checkpoints;
 mod execs;
 mod files;
 mod once;
+pub(crate) mod piped;
 pub(crate) mod ports;
+mod presence;
 mod problems;
 pub(in crate::session) mod sessions;
 pub(crate) mod terminals;
@@ -25,6 +27,7 @@ use rclaude_types::{
 };
 
 pub use self::files::{Append, Download, FileBytes, Upload};
+pub(crate) use self::presence::Presence;
 use self::problems::{from_store, no_session};
 use super::{engine::Engine, events, inside, live::Handle};
 

@@ -39,6 +39,25 @@ pub(crate) struct Attached {
     _viewer: Viewer,
 }
 
+/// The way to a terminal, beside what it shows.
+#[derive(Debug)]
+pub(crate) struct TerminalLine {
+    client: agentd::Client,
+    terminal: TerminalId,
+}
+
+impl TerminalLine {
+    /// Makes the terminal so large. One that has ended meanwhile stays as it was.
+    pub(crate) async fn resize(&self, size: TerminalSize) -> Result<()> {
+        unless_over(self.client.resize_terminal(&self.terminal, size).await.map_err(known))
+    }
+
+    /// Ends the terminal's program, as closing a window does. Returns when it is over.
+    pub(crate) async fn end(&self) -> Result<()> {
+        self.client.end_terminal(&self.terminal).await.map_err(known)
+    }
+}
+
 impl Attached {
     /// What the terminal shows next; `None` once the sandbox is set aside or cannot be reached.
     pub(crate) async fn next(&mut self) -> Option<Shown> {
@@ -62,6 +81,11 @@ impl Attached {
             let writer = writer.as_ref().map(|(name, offset)| (name.as_str(), *offset));
             client.type_in(&terminal, writer, keys).await.map(drop)
         }
+    }
+
+    /// The way to the terminal beside what it shows.
+    pub(crate) fn line(&self) -> TerminalLine {
+        TerminalLine { client: self.client.clone(), terminal: self.terminal.clone() }
     }
 
     /// Makes the terminal so large. One that has ended meanwhile stays as it was.
