@@ -13,7 +13,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use url::Url;
 
 use crate::{
-    api::{self, ApiState, Hosts},
+    api::{self, ApiState, Door, Hosts},
     auth::{Auth, Keys, owner_token},
     chain::chain,
     clock::{Clock, SystemClock},
@@ -22,7 +22,7 @@ use crate::{
     info::Info,
     metering::StoredUsage,
     repo::{RepoCache, RepoError},
-    session::{engine::Engine, heartbeat, live::Live, manager::SessionManager, sweep},
+    session::{engine::Engine, expiry, heartbeat, live::Live, manager::SessionManager, sweep},
     snapshots::{self, Snapshots},
 };
 
@@ -141,6 +141,7 @@ pub async fn run(
         provider,
         policy: options.policy,
         sweep: Notify::new(),
+        leases: Notify::new(),
         repos,
         gateway,
         clock: clock.clone(),
@@ -157,6 +158,7 @@ pub async fn run(
 
     tracker.spawn(sweep::run(engine.clone()));
     tracker.spawn(heartbeat::run(engine.clone()));
+    tracker.spawn(expiry::run(engine.clone()));
     let token = owner_token(&dir)?;
     tracker.spawn(snapshots::background::run(snapshots, stop.clone()));
     let metrics = metrics_recorder();
@@ -172,6 +174,7 @@ pub async fn run(
         auth: Auth::new(&token, Keys::new(store.clone(), clock.clone())),
         info: Arc::new(Info::new(engine, options.llm.name.clone())),
         clock,
+        door: Door::new(&secret),
         metrics,
         open_metrics: false,
         hosts: Hosts::new(address, Vec::new(), Vec::new()),

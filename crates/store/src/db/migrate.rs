@@ -25,6 +25,10 @@ const MIGRATIONS: &[Migration] = &[
         script: include_str!("../../migrations/sqlite/0002_checkpoints.sql"),
         stamp: "PRAGMA user_version = 2",
     },
+    Migration {
+        script: include_str!("../../migrations/sqlite/0003_leases.sql"),
+        stamp: "PRAGMA user_version = 3",
+    },
 ];
 
 /// "rcld"; see <https://sqlite.org/pragma.html#pragma_application_id>.

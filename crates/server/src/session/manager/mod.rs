@@ -6,6 +6,7 @@ pub(crate) mod carried;
 mod checkpoints;
 mod execs;
 mod files;
+pub(crate) mod leases;
 mod once;
 mod problems;
 pub(in crate::session) mod sessions;
@@ -23,6 +24,7 @@ use rclaude_types::{
     UsageSummary,
 };
 
+pub(crate) use self::files::events as file_events;
 pub use self::files::{Append, Download, FileBytes, Upload};
 use self::problems::{from_store, no_session};
 use super::{engine::Engine, events, inside, live::Handle};
