@@ -17,6 +17,7 @@ mod control;
 mod envd;
 mod id;
 mod port;
+mod signed;
 mod target;
 mod token;
 mod words;
@@ -31,6 +32,9 @@ use super::Api;
 const ENVD_VERSION: &str = "0.6.4";
 /// The port at which a sandbox's daemon is asked for.
 const ENVD_PORT: u16 = 49983;
+
+/// The header with a sandbox's token.
+const TOKEN: &str = "x-access-token";
 
 /// What the door keeps while the server runs. All of it can be made again, or is of no more use
 /// after a restart.

@@ -15,11 +15,15 @@ use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
 use serde_json::json;
 
-use super::{ENVD_PORT, id, port};
+use super::{ENVD_PORT, TOKEN, id, port, signed, token};
 use crate::api::Api;
 
 const SANDBOX_ID: &str = "e2b-sandbox-id";
 const SANDBOX_PORT: &str = "e2b-sandbox-port";
+/// Where the control plane is, and nothing of a sandbox's daemon's.
+const CONTROL: [&str; 2] = ["/sandboxes", "/v2/sandboxes"];
+/// Where a signature alone may say which sandbox is meant.
+const FILES: &str = "/files";
 
 /// What a request of the data plane is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,13 +47,23 @@ pub(in crate::api) async fn dispatch(
     mut request: Request,
     next: Next,
 ) -> Response {
-    let Some(target) = target(request.uri(), request.headers()) else {
-        return next.run(request).await;
+    let session = match target(request.uri(), request.headers()) {
+        Some(target) => match id::session(&target.name) {
+            None => return not_found(&target.name),
+            Some(session) if target.port != ENVD_PORT => {
+                return port::answer(&api, &session, &target, request).await;
+            }
+            Some(session) => session,
+        },
+        None if request.uri().path() == FILES => {
+            let (method, uri) = (request.method().clone(), request.uri().clone());
+            match signed::session(&api, method, uri).await {
+                Some(session) => session,
+                None => return next.run(request).await,
+            }
+        }
+        None => return next.run(request).await,
     };
-    let Some(session) = id::session(&target.name) else { return not_found(&target.name) };
-    if target.port != ENVD_PORT {
-        return port::answer(&api, &session, &target, request).await;
-    }
     request.extensions_mut().insert(session);
     match TowerToHyperService::new(daemon).call(request).await {
         Ok(response) => response,
@@ -59,9 +73,15 @@ pub(in crate::api) async fn dispatch(
 
 fn target(uri: &Uri, headers: &HeaderMap) -> Option<Target> {
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let named = |name: &str, port| Some(Target { name: name.trim().to_owned(), port });
     if let Some(name) = header(SANDBOX_ID) {
         let port = header(SANDBOX_PORT).map_or(Some(ENVD_PORT), |text| text.trim().parse().ok())?;
-        return Some(Target { name: name.trim().to_owned(), port });
+        // Some SDKs tell the control plane as well which sandbox they speak of.
+        let control = CONTROL.iter().any(|path| uri.path().starts_with(path));
+        return if port == ENVD_PORT && control { None } else { named(name, port) };
+    }
+    if let Some(name) = header(TOKEN).and_then(token::named) {
+        return named(name, ENVD_PORT);
     }
     let host = uri.host().or_else(|| header(header::HOST.as_str()))?;
     let (port, rest) = split(host)?;
@@ -117,6 +137,17 @@ mod tests {
         let host = format!("3000-{NAME}.sandboxes.example:8443");
         assert_eq!(found("/", &[("host", &host)]), wanted(3000));
         assert_eq!(found(&format!("http://49983-{NAME}.localhost/x"), &[]), wanted(49983));
+    }
+
+    #[test]
+    fn a_token_names_its_sandbox_and_the_control_plane_is_not_behind_a_door() {
+        let token = format!("rce_{NAME}_00");
+        let wanted = Some((NAME.to_owned(), 49983));
+        assert_eq!(found("/files", &[("x-access-token", &token)]), wanted);
+        let headers = [("e2b-sandbox-id", NAME), ("e2b-sandbox-port", "49983")];
+        assert_eq!(found(&format!("/sandboxes/{NAME}/connect"), &headers), None);
+        let other = [("e2b-sandbox-id", NAME), ("e2b-sandbox-port", "80")];
+        assert_eq!(found("/sandboxes", &other), Some((NAME.to_owned(), 80)));
     }
 
     #[test]

@@ -1,11 +1,14 @@
 //! What proves to a sandbox's door that its bearer may use it: a token per sandbox, and
-//! signatures of single files made with it.
+//! signatures of single files made with it. A token names its sandbox, for some SDKs send no other
+//! name with a file.
 
 use aws_lc_rs::hmac;
 use base64::{Engine, prelude::BASE64_STANDARD_NO_PAD};
 use rclaude_types::{SessionId, Timestamp};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
+
+use super::id;
 
 /// Keeps these tokens apart from others made with the same secret.
 const PURPOSE: &str = "e2b-envd:";
@@ -37,6 +40,13 @@ pub(super) struct Signed<'a> {
     pub(super) expires: Option<i64>,
 }
 
+impl Signed<'_> {
+    /// Whether its time is not over.
+    pub(super) fn is_alive(&self, now: Timestamp) -> bool {
+        self.expires.is_none_or(|at| at >= now.as_micros() / 1_000_000)
+    }
+}
+
 impl Tokens {
     pub(super) fn new(secret: &[u8]) -> Self {
         Self { key: hmac::Key::new(hmac::HMAC_SHA256, secret) }
@@ -45,7 +55,8 @@ impl Tokens {
     /// The sandbox's token, the same every time.
     pub(super) fn mint(&self, session: &SessionId) -> String {
         let tag = hmac::sign(&self.key, format!("{PURPOSE}{session}").as_bytes());
-        tag.as_ref().iter().fold(PREFIX.to_owned(), |mut text, byte| {
+        let named = format!("{PREFIX}{}_", id::sandbox(session));
+        tag.as_ref().iter().fold(named, |mut text, byte| {
             for nibble in [byte >> 4, byte & 15] {
                 text.extend(char::from_digit(u32::from(nibble), 16));
             }
@@ -60,10 +71,14 @@ impl Tokens {
 
     /// Whether a signature was made with the sandbox's token and still counts.
     pub(super) fn signed(&self, session: &SessionId, signed: Signed<'_>, now: Timestamp) -> bool {
-        let alive = signed.expires.is_none_or(|at| at >= now.as_micros() / 1_000_000);
         let wanted = signature(&self.mint(session), signed);
-        alive && bool::from(wanted.as_bytes().ct_eq(signed.signature.as_bytes()))
+        signed.is_alive(now) && bool::from(wanted.as_bytes().ct_eq(signed.signature.as_bytes()))
     }
+}
+
+/// The sandbox that a token names, whether it proves anything or not.
+pub(super) fn named(token: &str) -> Option<&str> {
+    token.strip_prefix(PREFIX)?.split_once('_').map(|(name, _)| name)
 }
 
 /// As E2B's SDKs make it: of path, operation, user and token, and the expiry if there is one.
@@ -92,6 +107,8 @@ mod tests {
         let (one, other) = (SessionId::generate(), SessionId::generate());
         let token = tokens.mint(&one);
         assert!(tokens.is_of(&one, &token) && !tokens.is_of(&other, &token));
+        assert_eq!(named(&token), Some(&*id::sandbox(&one)));
+        assert_eq!(named("rct_x_y"), None);
         assert!(!Tokens::new(&[8; 32]).is_of(&one, &token), "another server's");
         assert!(!tokens.is_of(&one, "") && !tokens.is_of(&one, &token[..token.len() - 1]));
     }

@@ -182,10 +182,13 @@ impl SessionManager {
         Ok(lease)
     }
 
-    /// Forgets a lease's end: the session is set aside.
+    /// Forgets a lease's end if the session is set aside, and was not brought back meanwhile.
     pub(crate) async fn disarm(&self, id: &SessionId) -> Result<()> {
         let session = id.clone();
         let write = async move |tx: &mut Tx| {
+            if session::get(tx, &session).await?.desired == Desired::Running {
+                return Ok(());
+            }
             let before = lease::get(tx, &session).await?;
             lease::set_end(tx, &session, before.ends_at, false).await
         };

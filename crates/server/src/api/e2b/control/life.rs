@@ -114,8 +114,8 @@ pub(super) async fn pause(
         return Err(Refusal::new(ErrorCode::Conflict, "the sandbox is paused already"));
     }
     let depth = if request.memory == Some(false) { Depth::Hibernate } else { Depth::Freeze };
-    api.sessions.disarm(&session).await?;
     api.sessions.pause(&session, PauseSession { depth }).await?;
+    api.sessions.disarm(&session).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -18,6 +18,8 @@ use rclaude_types::{
 use super::{process::config::ProcessConfig, watch::poll::Poll};
 use crate::api::e2b::connect::{Code, Error, Result};
 
+/// Desks that are kept.
+const DESKS: usize = 10_000;
 /// Processes of one sandbox that are remembered.
 const REMEMBERED: usize = 2000;
 /// Watches of one sandbox that are asked for news.
@@ -30,7 +32,12 @@ pub(in crate::api::e2b) struct Desks(Mutex<HashMap<SessionId, Arc<Desk>>>);
 impl Desks {
     /// The sandbox's desk.
     pub(super) fn of(&self, session: &SessionId) -> Arc<Desk> {
-        lock(&self.0).entry(session.clone()).or_default().clone()
+        let mut desks = lock(&self.0);
+        if desks.len() >= DESKS {
+            // Those of sandboxes long gone; what is in use is kept, and the rest made again.
+            desks.retain(|_, desk| Arc::strong_count(desk) > 1);
+        }
+        desks.entry(session.clone()).or_default().clone()
     }
 
     /// Forgets what was kept for a sandbox that is gone.

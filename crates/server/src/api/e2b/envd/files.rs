@@ -34,7 +34,7 @@ pub(super) fn routes() -> Router<Api> {
 
 /// What both ask.
 #[derive(Debug, Deserialize)]
-struct Asked {
+pub(in crate::api::e2b) struct FileQuery {
     path: Option<String>,
     #[serde(default)]
     username: String,
@@ -42,22 +42,32 @@ struct Asked {
     signature_expiration: Option<i64>,
 }
 
+impl FileQuery {
+    /// The signature, if there is one.
+    pub(in crate::api::e2b) fn signed(&self, operation: Operation) -> Option<Signed<'_>> {
+        Some(Signed {
+            path: self.path.as_deref().unwrap_or(""),
+            operation,
+            user: &self.username,
+            signature: self.signature.as_deref()?,
+            expires: self.signature_expiration,
+        })
+    }
+}
+
 /// Lets in whoever has the sandbox's token, or a signature for this file and operation.
-async fn guest(api: &Api, parts: &Parts, operation: Operation) -> Result<(Guest, Asked), Response> {
+async fn guest(
+    api: &Api,
+    parts: &Parts,
+    operation: Operation,
+) -> Result<(Guest, FileQuery), Response> {
     let bad = |text: &str| words::error(StatusCode::BAD_REQUEST, text);
     let Query(asked) =
-        Query::<Asked>::try_from_uri(&parts.uri).map_err(|error| bad(&error.body_text()))?;
+        Query::<FileQuery>::try_from_uri(&parts.uri).map_err(|error| bad(&error.body_text()))?;
     let session = session(parts)?;
-    let signed = asked.signature.as_deref().is_some_and(|signature| {
-        let signed = Signed {
-            path: asked.path.as_deref().unwrap_or(""),
-            operation,
-            user: &asked.username,
-            signature,
-            expires: asked.signature_expiration,
-        };
-        api.door.tokens.signed(&session, signed, api.clock.now())
-    });
+    let now = api.clock.now();
+    let signed = asked.signed(operation);
+    let signed = signed.is_some_and(|signed| api.door.tokens.signed(&session, signed, now));
     if !signed && !has_token(api, &session, &parts.headers) {
         return Err(unproved());
     }

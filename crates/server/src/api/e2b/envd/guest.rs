@@ -15,6 +15,7 @@ use crate::{
     api::{
         Api,
         e2b::{
+            TOKEN,
             connect::{self, Code, Error},
             envd::desk::Desk,
             id, target, words,
@@ -23,7 +24,6 @@ use crate::{
     session::manager::leases::{Lent, Open},
 };
 
-const TOKEN: &str = "x-access-token";
 /// How long a sandbox lasts that a request brought back, in seconds: as E2B has it.
 const BROUGHT_BACK: u32 = 300;
 
@@ -126,9 +126,18 @@ impl FromRequestParts<Api> for Guest {
         if !has_token(api, &session, &parts.headers) {
             return Err(unproved());
         }
-        let who = basic(&parts.headers).map_err(IntoResponse::into_response)?;
+        let who = basic(&parts.headers).map_err(|error| said(parts, error))?;
         admitted(api, session, who).await
     }
+}
+
+/// An error as the call's kind has it: a stream's client reads no status.
+fn said(parts: &Parts, error: Error) -> Response {
+    let kind = parts.headers.get(header::CONTENT_TYPE).map(|value| value.as_bytes());
+    if kind.is_some_and(|kind| kind.starts_with(b"application/connect+")) {
+        return connect::at_once(Err::<&(), _>(error));
+    }
+    error.into_response()
 }
 
 /// The session that the request was found to be for.

@@ -13,6 +13,7 @@ mod watch;
 use axum::Router;
 
 pub(in crate::api::e2b) use desk::Desks;
+pub(in crate::api::e2b) use files::FileQuery;
 
 use crate::api::Api;
 

@@ -60,16 +60,21 @@ pub(super) async fn send(
     let sent = match &known.name {
         Name::Process(id) => client.signal(id, number).await,
         // A shell with a terminal takes no notice of TERM; closing its window is what ends it.
-        Name::Terminal(id) => client.end_terminal(id).await,
+        Name::Terminal(id) => match client.terminal(id).await? {
+            over if over.state.is_final() => return Err(not_found(known.pid)),
+            _ => client.end_terminal(id).await,
+        },
     };
-    // It is over: as if there were none, as in the original.
     sent.map_err(|error| match Error::from(error) {
-        over if over.code() == Code::FailedPrecondition => {
-            Error::new(Code::NotFound, format!("process with pid {} not found", known.pid))
-        }
+        over if over.code() == Code::FailedPrecondition => not_found(known.pid),
         error => error,
     })?;
     Ok(Unary(json!({})))
+}
+
+/// It is over: as if there were none, as in the original.
+fn not_found(pid: u32) -> Error {
+    Error::new(Code::NotFound, format!("process with pid {pid} not found"))
 }
 
 /// `Update`: makes a terminal so large.

@@ -110,6 +110,13 @@ impl Watch {
             event = self.events.next() => event?,
             () = gone => return Some(Err(Error::gone())),
         };
+        if let Ok(
+            FileEvent::Created(change) | FileEvent::Modified(change) | FileEvent::Removed(change),
+        ) = &event
+            && is_passing(&change.path)
+        {
+            return Some(Ok(Vec::new()));
+        }
         let (change, kinds): (_, &[Kind]) = match event {
             Ok(FileEvent::Created(change)) if change.directory => (change, &[Kind::Create]),
             Ok(FileEvent::Created(change)) => (change, &[Kind::Create, Kind::Chmod, Kind::Write]),
@@ -143,5 +150,25 @@ impl Watch {
     fn name(&self, change: &FileChange) -> String {
         let path = Path::new(&change.path);
         path.strip_prefix(&self.root).unwrap_or(path).to_string_lossy().into_owned()
+    }
+}
+
+/// Whether a file has the name under which our daemon writes what is not whole yet.
+fn is_passing(path: &str) -> bool {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    name.strip_prefix(".rclaude-")
+        .is_some_and(|rest| rest.len() == 16 && rest.bytes().all(|b| b.is_ascii_hexdigit()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_names_of_files_that_are_not_whole_yet_are_known() {
+        assert!(is_passing("/workspace/.rclaude-0123456789abcdef"));
+        for path in ["/workspace/.rclaude", "/.rclaude-0123456789abcdeg", "/a/.rclaude-01/b"] {
+            assert!(!is_passing(path), "{path}");
+        }
     }
 }
