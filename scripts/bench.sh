@@ -30,3 +30,5 @@ echo "== files into a session and out of it"
 "${first[@]}" python3 bench/files.py
 echo "== terminals: echo of a key and a large file, beside a bare pty"
 "${first[@]}" python3 bench/terminal.py
+echo "== programs with E2B's own library: create to first command, commands, files"
+"${first[@]}" python3 bench/e2b.py

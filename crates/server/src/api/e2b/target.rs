@@ -80,13 +80,13 @@ fn target(uri: &Uri, headers: &HeaderMap) -> Option<Target> {
         let control = CONTROL.iter().any(|path| uri.path().starts_with(path));
         return if port == ENVD_PORT && control { None } else { named(name, port) };
     }
-    if let Some(name) = header(TOKEN).and_then(token::named) {
-        return named(name, ENVD_PORT);
-    }
-    let host = uri.host().or_else(|| header(header::HOST.as_str()))?;
-    let (port, rest) = split(host)?;
-    let name = rest.split('.').next().unwrap_or(rest);
-    Some(Target { name: name.to_owned(), port })
+    let by_host = || {
+        let host = uri.host().or_else(|| header(header::HOST.as_str()))?;
+        let (port, rest) = split(host)?;
+        named(rest.split('.').next().unwrap_or(rest), port)
+    };
+    // And some name it by its token alone.
+    by_host().or_else(|| named(token::named(header(TOKEN)?)?, ENVD_PORT))
 }
 
 /// The port that a host begins with, and the rest, if the host names a sandbox of ours.
