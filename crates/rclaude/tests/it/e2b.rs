@@ -6,11 +6,13 @@ use std::{
     os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
+    time::{Duration, Instant},
 };
 
+use rclaude_types::Phase;
 use serde_json::json;
 
-use crate::platform::{Agent, Platform, repository_root};
+use crate::platform::{Agent, PATIENCE, Platform, repository_root};
 
 /// Where `make test` installed the libraries.
 fn libraries() -> PathBuf {
@@ -141,8 +143,18 @@ async fn a_sandbox_is_a_session_like_any_other_and_outlives_its_server() {
     let wrote = platform.run(&["exec", &id, "--", "sh", "-c", "echo ours > shared"]).await;
     assert_eq!(wrote.code, Some(0), "{wrote:?}");
 
+    let short = json!({ "templateID": "base", "timeout": 1 });
+    let (_, short) = call("POST", "/v2/sandboxes".to_owned(), &token, Some(short)).await;
+    let short = format!("ses_{}", &short["sandboxID"].as_str().unwrap()[1..]);
+
     platform.restart().await;
     let (url, _) = platform.access();
+    let over = Instant::now();
+    while platform.get(&short).await.phase != Phase::Hibernated {
+        assert!(over.elapsed() < PATIENCE, "its time was up: {:?}", platform.get(&short).await);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(platform.get(&short).await.desired_reason.as_deref(), Some("ttl"));
     let read = crate::platform::client()
         .get(format!("{url}/files?path=shared"))
         .header("e2b-sandbox-id", &name)
@@ -151,6 +163,18 @@ async fn a_sandbox_is_a_session_like_any_other_and_outlives_its_server() {
         .await
         .unwrap();
     assert_eq!(read.text().await.unwrap(), "ours\n", "the same home, the same token");
+    let part = crate::platform::client()
+        .get(format!("{url}/files?path=/home/user/shared"))
+        .header("x-access-token", made["envdAccessToken"].as_str().unwrap())
+        .header("range", "bytes=1-2")
+        .send()
+        .await
+        .unwrap();
+    assert_eq!((part.status().as_u16(), part.text().await.unwrap()), (206, "ur".to_owned()));
+
+    let host = format!("49983-{name}.localhost");
+    let by_host = crate::platform::client().get(format!("{url}/health")).header("host", host);
+    assert_eq!(by_host.send().await.unwrap().status().as_u16(), 204, "named by its host");
 
     // Who has no lease is no sandbox of E2B's.
     let plain = platform.session(json!({})).await;

@@ -16,6 +16,7 @@ mod connect;
 mod control;
 mod envd;
 mod id;
+mod measured;
 mod port;
 mod signed;
 mod target;

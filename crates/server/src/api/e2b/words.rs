@@ -28,6 +28,10 @@ pub(super) async fn translate(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     match response.extensions_mut().remove::<Carried>() {
         Some(Carried(problem)) => said(&problem),
+        // What the framework refuses by itself has no words.
+        None if response.status() == StatusCode::METHOD_NOT_ALLOWED => {
+            error(response.status(), "this method is not for this address")
+        }
         None => response,
     }
 }

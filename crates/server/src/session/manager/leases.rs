@@ -2,10 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use rclaude_sandbox::agentd;
+use rclaude_sandbox::{
+    agentd,
+    provider::{SandboxRef, SandboxStats},
+};
 use rclaude_store::{
     StoreError, Tx, checkpoint,
     lease::{self, AtEnd, Lease},
+    sandbox,
     session::{self, SessionRow, SessionSettings},
 };
 use rclaude_types::{CheckpointId, Desired, ErrorCode, Problem, SessionId, Timestamp};
@@ -201,6 +205,18 @@ impl SessionManager {
         let handle = self.handle(id).await?;
         let (link, viewer) = (handle.link(), handle.watch());
         Ok(Open { client, link, _viewer: viewer })
+    }
+
+    /// What a session's sandbox used, as the host sees it.
+    pub(crate) async fn used(&self, id: &SessionId) -> Result<SandboxStats> {
+        let mut conn = self.engine.store.read().await.map_err(from_store)?;
+        let row = sandbox::current(&mut conn, id).await.map_err(from_store)?;
+        drop(conn);
+        let reference = SandboxRef(row.provider_ref.unwrap_or_default());
+        self.engine.provider.stats(&reference).await.map_err(|error| {
+            let text = format!("the sandbox cannot be measured: {error}");
+            Problem::new(ErrorCode::SandboxUnavailable, text)
+        })
     }
 
     /// Which session a checkpoint is of.

@@ -178,19 +178,18 @@ async fn made(
     };
     let session = session(api, request, once).await?;
     // A repeated request finds the lease that the first one made.
-    let lease = match api.sessions.lent(&session).await {
-        Ok(lent) => lent.lease,
-        Err(_) => {
-            // Its sandbox comes up meanwhile.
-            let (lease, up) =
-                tokio::join!(api.sessions.lend(&session, terms), api.sessions.open(&session));
-            let lease = lease?;
-            if let Err(problem) = up {
-                let _already_failed = api.sessions.delete(&session).await;
-                return Err(problem.into());
-            }
-            lease
+    let lease = if let Ok(lent) = api.sessions.lent(&session).await {
+        lent.lease
+    } else {
+        // Its sandbox comes up meanwhile.
+        let (lease, up) =
+            tokio::join!(api.sessions.lend(&session, terms), api.sessions.open(&session));
+        let lease = lease?;
+        if let Err(problem) = up {
+            let _already_failed = api.sessions.delete(&session).await;
+            return Err(problem.into());
         }
+        lease
     };
     Ok((StatusCode::CREATED, Answer(Made::of(api, &lease))))
 }

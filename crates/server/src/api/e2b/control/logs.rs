@@ -2,15 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use axum::{
-    Json as Answer,
-    extract::{Query, State},
-};
+use axum::{Json as Answer, extract::State};
 use rclaude_types::{Event, EventBody, NoticeLevel};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::Sandbox;
+use super::{Asked, Sandbox};
 use crate::api::{Api, problem::Result};
 
 /// Entries of an answer at most.
@@ -36,7 +33,7 @@ pub(super) struct Second {
 pub(super) async fn first(
     State(api): State<Api>,
     Sandbox(session): Sandbox,
-    Query(First { limit }): Query<First>,
+    Asked(First { limit }): Asked<First>,
 ) -> Result<Answer<Value>> {
     let wanted = Second { cursor: None, limit, direction: None, level: None, search: None };
     let entries = entries(&api, &session, &wanted).await?;
@@ -50,7 +47,7 @@ pub(super) async fn first(
 pub(super) async fn second(
     State(api): State<Api>,
     Sandbox(session): Sandbox,
-    Query(wanted): Query<Second>,
+    Asked(wanted): Asked<Second>,
 ) -> Result<Answer<Value>> {
     Ok(Answer(json!({ "logs": entries(&api, &session, &wanted).await? })))
 }

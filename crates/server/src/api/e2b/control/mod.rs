@@ -15,12 +15,13 @@ mod templates;
 
 use axum::{
     Router,
-    extract::{FromRequestParts, RawPathParams},
+    extract::{FromRequestParts, Query, RawPathParams},
     http::request::Parts,
     middleware,
     routing::{any, delete, get, post, put},
 };
 use rclaude_types::{ErrorCode, SessionId};
+use serde::de::DeserializeOwned;
 
 use super::{access, id, words};
 use crate::api::{
@@ -76,6 +77,18 @@ impl<S: Send + Sync> FromRequestParts<S> for Sandbox {
         let name = params.iter().find_map(|(key, value)| (key == "sandbox").then_some(value));
         let name = name.unwrap_or("");
         id::session(name).map(Self).ok_or_else(|| missing(name))
+    }
+}
+
+/// A query string, refused in words.
+pub(super) struct Asked<T>(T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Asked<T> {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self> {
+        let query = Query::<T>::try_from_uri(&parts.uri);
+        query.map(|Query(asked)| Self(asked)).map_err(|error| Refusal::invalid(error.body_text()))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use axum::{
     Json as Answer,
-    extract::{Path, Query, State},
+    extract::{Path, State},
     http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
 };
@@ -10,7 +10,7 @@ use rclaude_types::{Checkpoint, CheckpointKind, CreateCheckpoint, ErrorCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Sandbox, missing};
+use super::{Asked, Sandbox, missing};
 use crate::{
     api::{
         Api,
@@ -66,19 +66,16 @@ pub(super) struct Wanted {
 }
 
 /// Snapshots of one sandbox, or of all, newest first. A page is a sandbox's.
-pub(super) async fn list(State(api): State<Api>, Query(wanted): Query<Wanted>) -> Result<Response> {
+pub(super) async fn list(State(api): State<Api>, Asked(wanted): Asked<Wanted>) -> Result<Response> {
     let limit = wanted.limit.unwrap_or(PAGE).clamp(1, PAGE) as usize;
-    let sessions = match wanted.sandbox.as_deref() {
-        Some(name) => {
-            let session = id::session(name).ok_or_else(|| missing(name))?;
-            api.sessions.lent(&session).await?;
-            vec![session]
-        }
-        None => {
-            let all = LeaseFilter { limit: 10_000, ..LeaseFilter::default() };
-            let (all, _) = api.sessions.leases(&all).await?;
-            all.into_iter().map(|lent| lent.lease.session).collect()
-        }
+    let sessions = if let Some(name) = wanted.sandbox.as_deref() {
+        let session = id::session(name).ok_or_else(|| missing(name))?;
+        api.sessions.lent(&session).await?;
+        vec![session]
+    } else {
+        let all = LeaseFilter { limit: 10_000, ..LeaseFilter::default() };
+        let (all, _) = api.sessions.leases(&all).await?;
+        all.into_iter().map(|lent| lent.lease.session).collect()
     };
     let mut kept = Vec::new();
     for session in sessions {

@@ -133,7 +133,7 @@ impl FromRequestParts<Api> for Guest {
 
 /// An error as the call's kind has it: a stream's client reads no status.
 fn said(parts: &Parts, error: Error) -> Response {
-    let kind = parts.headers.get(header::CONTENT_TYPE).map(|value| value.as_bytes());
+    let kind = parts.headers.get(header::CONTENT_TYPE).map(header::HeaderValue::as_bytes);
     if kind.is_some_and(|kind| kind.starts_with(b"application/connect+")) {
         return connect::at_once(Err::<&(), _>(error));
     }

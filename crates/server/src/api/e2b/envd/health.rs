@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::guest::{Guest, session};
 use crate::api::{
     Api, ApiState,
-    e2b::{connect, id, target},
+    e2b::{connect, id, measured::measure, target},
 };
 
 pub(super) fn routes() -> Router<Api> {
@@ -44,15 +44,15 @@ async fn health(State(api): State<Api>, Named(session): Named) -> Response {
 }
 
 async fn metrics(guest: Guest) -> Result<Json<Value>, connect::Error> {
-    let used = guest.open().await?.client.metrics().await?;
-    let resources = guest.lent.settings().resources;
+    let used = measure(&guest.api, &guest.session, &guest.lent).await?;
     Ok(Json(json!({
-        "ts": guest.api.clock.now().as_micros() / 1_000_000,
-        "cpu_count": resources.cpu_millis.div_ceil(1000),
-        "mem_total": used.memory_total_bytes,
-        "mem_used": used.memory_used_bytes,
-        "disk_total": used.disk_total_bytes,
-        "disk_used": used.disk_total_bytes.saturating_sub(used.disk_free_bytes),
+        "ts": used.timestamp_unix,
+        "cpu_count": used.cpu_count,
+        "cpu_used_pct": used.cpu_used_pct,
+        "mem_total": used.mem_total,
+        "mem_used": used.mem_used,
+        "disk_total": used.disk_total,
+        "disk_used": used.disk_used,
     })))
 }
 

@@ -99,15 +99,13 @@ fn unpacked(
         loop {
             let Some(unpacking) = decoder.as_mut() else { return Ok(None) };
             if rest.is_empty() {
-                match content.try_next().await? {
-                    Some(more) => rest = more,
-                    None => {
-                        let last = decoder.take().map(MultiGzDecoder::finish).transpose()?;
-                        let last = Bytes::from(last.unwrap_or_default());
-                        return Ok(Some((last, (content, rest, decoder))));
-                    }
+                if let Some(more) = content.try_next().await? {
+                    rest = more;
+                    continue;
                 }
-                continue;
+                let last = decoder.take().map(MultiGzDecoder::finish).transpose()?;
+                let last = Bytes::from(last.unwrap_or_default());
+                return Ok(Some((last, (content, rest, decoder))));
             }
             let piece = rest.split_to(rest.len().min(UNPACKED_AT_ONCE));
             unpacking.write_all(&piece)?;

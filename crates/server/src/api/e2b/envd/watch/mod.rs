@@ -134,9 +134,10 @@ impl Watch {
             Err(error) => return Some(Err(error)),
         };
         // Of what is gone there is none.
-        let entry = match self.include_entry && !kinds.contains(&Kind::Remove) {
-            true => look(&self.client, Path::new(&change.path)).await.ok(),
-            false => None,
+        let entry = if self.include_entry && !kinds.contains(&Kind::Remove) {
+            look(&self.client, Path::new(&change.path)).await.ok()
+        } else {
+            None
         };
         let happened = |kind: &Kind| Happened {
             name: self.name(&change),

@@ -16,9 +16,9 @@ use crate::api::e2b::{
 /// A message of the stream.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "lowercase")]
-enum Told {
+enum Told<'a> {
     Start {},
-    Filesystem(Happened),
+    Filesystem(&'a Happened),
     Keepalive {},
 }
 
@@ -56,7 +56,7 @@ async fn tell(mut watch: Watch, wishes: Wishes, sender: Sender) -> Result<()> {
             happened = watch.next() => {
                 let Some(happened) = happened else { return Ok(()) };
                 for event in happened? {
-                    if !sender.send(&Told::Filesystem(event)).await {
+                    if !sender.send(&Told::Filesystem(&event)).await {
                         return Ok(());
                     }
                 }
