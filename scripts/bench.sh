@@ -32,3 +32,5 @@ echo "== terminals: echo of a key and a large file, beside a bare pty"
 "${first[@]}" python3 bench/terminal.py
 echo "== SSH: OpenSSH's client against a session, and against OpenSSH's server"
 "${first[@]}" python3 bench/ssh.py
+echo "== programs with E2B's own library: create to first command, commands, files"
+"${first[@]}" python3 bench/e2b.py

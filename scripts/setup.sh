@@ -72,6 +72,32 @@ if ((${#packages[@]})); then
     rm -f "$log"
 fi
 
+# E2B's own client libraries, as their lock files pin them, for the tests of what they speak.
+sdks=crates/rclaude/tests/e2b
+sdk_python() { # sdk_python LOCK DIRECTORY
+    cmp -s "$1" "$2/lock.txt" && return
+    rm -rf "$2"
+    python3 -m venv "$2"
+    "$2/bin/pip" install --quiet --disable-pip-version-check --require-hashes -r "$1"
+    cp "$1" "$2/lock.txt"
+}
+sdk_js() { # sdk_js DIRECTORY
+    cmp -s $sdks/js/package-lock.json "$1/lock.json" && return
+    rm -rf "$1"
+    mkdir -p "$1"
+    cp $sdks/js/package.json $sdks/js/package-lock.json "$1"
+    (cd "$1" && npm ci --silent --no-audit --no-fund)
+    cp $sdks/js/package-lock.json "$1/lock.json"
+}
+for purpose in "$@"; do
+    [ "$purpose" = test ] || continue
+    for lock in "$sdks"/python/e2b-*.txt; do
+        name=${lock##*/e2b-}
+        sdk_python "$lock" ".tools/e2b/py-${name%.txt}"
+    done
+    sdk_js .tools/e2b/js
+done
+
 if ! command -v cargo >/dev/null 2>&1; then
     echo "setup.sh: cargo is missing; install Rust with rustup, then run this again" >&2
     exit 1

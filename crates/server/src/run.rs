@@ -13,7 +13,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use url::Url;
 
 use crate::{
-    api::{self, ApiState, Hosts},
+    api::{self, ApiState, Door, Hosts},
     auth::{Auth, Keys, owner_token},
     chain::chain,
     clock::{Clock, SystemClock},
@@ -23,9 +23,9 @@ use crate::{
     metering::StoredUsage,
     preview::Previews,
     repo::{RepoCache, RepoError},
-    session::{engine::Engine, heartbeat, live::Live, manager::SessionManager, sweep},
+    session::{engine::Engine, expiry, heartbeat, live::Live, manager::SessionManager, sweep},
     snapshots::{self, Snapshots},
-    ssh::{self, Door, SshKeys},
+    ssh::{self, SshKeys},
 };
 
 /// How long requests under way may take to end when the server goes down.
@@ -128,13 +128,13 @@ pub async fn run(
     let address = listener.local_addr()?;
     let door = match options.ssh {
         Some(address) => Some(
-            Door::open(address, &dir)
+            ssh::Door::open(address, &dir)
                 .await
                 .map_err(|source| ServeError::Ssh { address, source })?,
         ),
         None => None,
     };
-    let ssh = door.as_ref().map(Door::address);
+    let ssh = door.as_ref().map(ssh::Door::address);
 
     let mut local = LocalConfig::new(dir.join("engine"), "");
     local.supervisor.clone_from(&options.supervisor);
@@ -162,6 +162,7 @@ pub async fn run(
         provider,
         policy: options.policy,
         sweep: Notify::new(),
+        leases: Notify::new(),
         repos,
         gateway,
         clock: clock.clone(),
@@ -178,6 +179,7 @@ pub async fn run(
 
     tracker.spawn(sweep::run(engine.clone()));
     tracker.spawn(heartbeat::run(engine.clone()));
+    tracker.spawn(expiry::run(engine.clone()));
     let token = owner_token(&dir)?;
     tracker.spawn(snapshots::background::run(snapshots, stop.clone()));
     let ssh_keys = Arc::new(SshKeys::new(store.clone(), clock.clone()));
@@ -212,6 +214,7 @@ pub async fn run(
         ssh_keys,
         info: Arc::new(Info::new(engine, options.llm.name.clone(), told)),
         clock,
+        e2b: Door::new(&secret),
         metrics,
         open_metrics: false,
         hosts: Hosts::new(address, Vec::new(), Vec::new()),

@@ -38,6 +38,7 @@ pub mod event;
 pub mod exec;
 pub mod idempotency;
 pub mod key;
+pub mod lease;
 pub mod meta;
 pub mod port;
 pub mod sandbox;

@@ -4,7 +4,7 @@
 use crate::{
     agent, approval, carry, checkpoint, clock,
     db::{self, Sql},
-    event, exec, idempotency, key, meta, port, sandbox, session, ssh_key, turn, usage,
+    event, exec, idempotency, key, lease, meta, port, sandbox, session, ssh_key, turn, usage,
 };
 
 fn all() -> impl Iterator<Item = Sql> {
@@ -18,6 +18,7 @@ fn all() -> impl Iterator<Item = Sql> {
         exec::ALL,
         idempotency::ALL,
         key::ALL,
+        lease::ALL,
         meta::ALL,
         port::ALL,
         sandbox::ALL,

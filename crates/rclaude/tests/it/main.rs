@@ -14,6 +14,7 @@ mod backups;
 mod bad_input;
 mod chaos;
 mod client;
+mod e2b;
 mod faults;
 mod follower;
 mod isolation;

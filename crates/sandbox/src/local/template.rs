@@ -17,7 +17,7 @@ use std::{
 use super::{layout::EngineDir, remove::remove_tree};
 
 /// Raised when skeletons are built differently.
-const EDITION: u32 = 1;
+const EDITION: u32 = 2;
 /// The agent's user and group.
 pub(super) const AGENT: u32 = 1000;
 
@@ -135,6 +135,14 @@ const DIRECTORIES: [(&str, u32); 28] = [
 ];
 const AGENTS_OWN: [(&str, u32); 2] = [("home/agent", 0o750), ("workspace", 0o755)];
 
+/// Links of the skeleton. Programs written for E2B sandboxes know their files by `/home/user`.
+const LINKS: [(&str, &str); 4] = [
+    ("var/run", "/run"),
+    ("var/lock", "/run/lock"),
+    ("etc/mtab", "/proc/mounts"),
+    ("home/user", "/workspace"),
+];
+
 /// Where programs and libraries are. On a host with merged `/usr` all but it are links.
 const SYSTEM: [&str; 7] = ["usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32"];
 
@@ -186,9 +194,7 @@ fn build(root: &Path) -> io::Result<()> {
         make_dir(&root.join(name), mode)?;
         give(&root.join(name), AGENT)?;
     }
-    for (link, target) in
-        [("var/run", "/run"), ("var/lock", "/run/lock"), ("etc/mtab", "/proc/mounts")]
-    {
+    for (link, target) in LINKS {
         symlink(target, root.join(link))?;
     }
     for name in SYSTEM {

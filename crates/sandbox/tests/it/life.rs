@@ -12,7 +12,7 @@ async fn a_sandbox_runs_commands_as_the_agent_and_leaves_nothing() {
     let rig = Rig::new().await;
     let sandbox = rig.sandbox().await;
     let outcome = rig.sh(&sandbox, "id -u; id -gn; pwd; ls -d /home/*").await;
-    assert_eq!(outcome.out, "1000\nagent\n/workspace\n/home/agent");
+    assert_eq!(outcome.out, "1000\nagent\n/workspace\n/home/agent\n/home/user");
     assert_eq!(rig.provider.inspect(&sandbox).await.unwrap(), Observed::Running);
     assert_ne!(crate::rig::cgroups_of(&sandbox.0), 0);
     rig.provider.destroy(&sandbox).await.unwrap();

@@ -11,7 +11,10 @@ use std::net::{IpAddr, SocketAddr};
 use axum::http::{HeaderMap, Method, Request, Uri, header, uri::Authority};
 use rclaude_types::ErrorCode;
 
-use super::problem::{Refusal, Result};
+use super::{
+    e2b,
+    problem::{Refusal, Result},
+};
 
 /// By which names and from which pages a server may be called.
 #[derive(Debug, Clone, Default)]
@@ -55,7 +58,8 @@ impl Hosts {
     pub(super) fn check<B>(&self, request: &Request<B>) -> Result<()> {
         let headers = request.headers();
         let authority = authority(request.uri(), headers)?;
-        if !self.goes_by(authority.host()) {
+        // A sandbox's host name ends in one of ours.
+        if !self.goes_by(e2b::domain(authority.host())) {
             return Err(Refusal::new(
                 ErrorCode::Forbidden,
                 format!(

@@ -12,6 +12,7 @@ mod archives;
 mod backups;
 mod checkpoints;
 mod diff;
+mod e2b;
 mod events;
 mod execs;
 mod extract;
@@ -47,6 +48,7 @@ use axum::{
 };
 use utoipa_axum::router::OpenApiRouter;
 
+pub use e2b::Door;
 pub use guard::Hosts;
 pub use serve::serve;
 pub use state::{ApiState, ServerInfo};
@@ -67,7 +69,9 @@ pub fn router(state: ApiState) -> Router {
     }
     let (router, _) = public.merge(private.route_layer(authenticate)).split_for_parts();
     router
+        .merge(e2b::control(&api))
         .fallback(front::no_such_route)
+        .layer(middleware::from_fn_with_state(e2b::planes(&api), e2b::dispatch))
         .layer(middleware::from_fn_with_state(Arc::clone(&api), front::front))
         .layer(middleware::from_fn_with_state(Arc::clone(&api), preview))
         .with_state(api)

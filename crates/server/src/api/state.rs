@@ -7,7 +7,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use rclaude_types::{Problem, ServerStatus};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::Hosts;
+use super::{Door, Hosts};
 use crate::{
     auth::Auth, clock::Clock, preview::Previews, session::manager::SessionManager, ssh::SshKeys,
 };
@@ -38,6 +38,8 @@ pub struct ApiState {
     pub info: Arc<dyn ServerInfo>,
     /// Tells the time.
     pub clock: Arc<dyn Clock>,
+    /// What the E2B door keeps.
+    pub e2b: Door,
     /// The program's metrics. Somebody must call `run_upkeep` on it every few seconds, or samples
     /// pile up between scrapes.
     pub metrics: PrometheusHandle,

@@ -48,6 +48,11 @@ impl Domain {
         text.parse().expect("digits before a domain make a URL")
     }
 
+    /// A port of a session, called by another name than its preview's.
+    pub(super) fn named(&self, session: &SessionId, port: u16, authority: String) -> Target {
+        Target { session: session.clone(), port, authority, scheme: self.scheme.clone() }
+    }
+
     /// What a request is for; `None` if its name is no preview's.
     pub(super) fn target(&self, request: &Request) -> Option<Target> {
         let authority = authority(request.uri(), request.headers())?;

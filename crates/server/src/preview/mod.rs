@@ -19,7 +19,7 @@ use hyper_util::{
     client::legacy::Client,
     rt::{TokioExecutor, TokioTimer},
 };
-use rclaude_types::{PortLink, SessionId, Timestamp};
+use rclaude_types::{ErrorCode, PortLink, SessionId, Timestamp};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use url::Url;
 
@@ -30,6 +30,15 @@ use crate::{auth::Auth, session::manager::SessionManager};
 
 /// How long a connection to a program is kept for the next request. It keeps the session awake.
 const IDLE: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// Why there is no answer of a program's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unanswered {
+    /// Nothing listens there that speaks HTTP.
+    Closed,
+    /// The session cannot be reached.
+    Away,
+}
 
 /// What previews are made with.
 #[derive(Debug)]
@@ -87,6 +96,23 @@ impl Previews {
         let token = self.links.sign(session, port, expires_at);
         url.query_pairs_mut().append_pair(link::NAME, &token);
         PortLink { url: url.to_string(), expires_at }
+    }
+
+    /// Passes a request on that somebody else let in, under the name it was sent to.
+    pub(crate) async fn pass_on(
+        &self,
+        session: &SessionId,
+        port: u16,
+        authority: String,
+        request: Request,
+    ) -> Result<Response, Unanswered> {
+        let target = self.domain.named(session, port, authority);
+        self.forward(&target, request).await.map_err(|failure| match failure {
+            forward::Failure::Refused(problem) if problem.code != ErrorCode::PortClosed => {
+                Unanswered::Away
+            }
+            _ => Unanswered::Closed,
+        })
     }
 
     /// Answers a request to a preview.

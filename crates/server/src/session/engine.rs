@@ -47,6 +47,8 @@ pub(crate) struct Engine {
     pub(crate) policy: Policy,
     /// Woken when there is something to sweep.
     pub(crate) sweep: Notify,
+    /// Woken when a lease's end is another.
+    pub(crate) leases: Notify,
 }
 
 impl Engine {

@@ -11,6 +11,7 @@ mod brake;
 mod checkpoint;
 pub(crate) mod engine;
 mod events;
+pub(crate) mod expiry;
 mod feeder;
 pub(crate) mod heartbeat;
 pub(crate) mod inside;

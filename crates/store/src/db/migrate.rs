@@ -33,6 +33,10 @@ const MIGRATIONS: &[Migration] = &[
         script: include_str!("../../migrations/sqlite/0004_ssh_keys.sql"),
         stamp: "PRAGMA user_version = 4",
     },
+    Migration {
+        script: include_str!("../../migrations/sqlite/0005_leases.sql"),
+        stamp: "PRAGMA user_version = 5",
+    },
 ];
 
 /// "rcld"; see <https://sqlite.org/pragma.html#pragma_application_id>.

@@ -14,6 +14,7 @@ mod exec;
 mod idempotency;
 mod key;
 mod kill;
+mod lease;
 mod meta;
 mod migrate;
 mod open;

@@ -118,50 +118,68 @@ impl SessionManager {
             Some(at) => self.checkpoint_of(id, at).await?,
             None => self.present_state(id).await?,
         };
-        let mut names = Vec::new();
-        for number in 1..=count {
-            let wanted = request.name.as_ref().map(|name| match count {
-                1 => name.clone(),
-                _ => format!("{name}-{number}"),
-            });
-            names.push(self.name(wanted.as_deref()).await?);
-        }
         let (parent, now) = (id.clone(), self.engine.now());
         let provider = self.engine.provider.kind();
-        let ids: Vec<_> = names.iter().map(|_| SessionId::generate()).collect();
-        let made = ids.clone();
+        let ids: Vec<_> = (0..count).map(|_| SessionId::generate()).collect();
+        let has_names = request.name.is_some();
         // One transaction: all of them, or none.
         crash::point("before fork");
-        let done = self
-            .engine
-            .commit(id, async move |tx, log| {
-                if let Some(before) = once::claim(tx, once.as_ref(), now).await? {
-                    return Ok(before);
-                }
-                let row = session::get(tx, &parent).await?;
-                for (id, name) in made.iter().zip(names) {
-                    let child = Child { id, name, row: &row, base: &base, request: &request };
-                    child.insert(tx, provider, now).await?;
-                    log.push(
-                        None,
-                        EventBody::Forked {
-                            checkpoint: base.checkpoint.id.clone(),
-                            session: id.clone(),
-                        },
-                    );
-                }
-                let all: Vec<_> = made.iter().map(SessionId::as_str).collect();
-                once::answer(tx, once.as_ref(), &all.join(" ")).await?;
-                Ok(Once::Done(()))
-            })
-            .await
-            .map_err(from_store)?;
+        let done = loop {
+            let names = self.names(request.name.as_deref(), count).await?;
+            let (made, parent, once) = (ids.clone(), parent.clone(), once.clone());
+            let (base, request) = (base.clone(), request.clone());
+            let done = self
+                .engine
+                .commit(id, async move |tx, log| {
+                    if let Some(before) = once::claim(tx, once.as_ref(), now).await? {
+                        return Ok(before);
+                    }
+                    let row = session::get(tx, &parent).await?;
+                    for (id, name) in made.iter().zip(names) {
+                        let child = Child { id, name, row: &row, base: &base, request: &request };
+                        child.insert(tx, provider, now).await?;
+                        log.push(
+                            None,
+                            EventBody::Forked {
+                                checkpoint: base.checkpoint.id.clone(),
+                                session: id.clone(),
+                            },
+                        );
+                    }
+                    let all: Vec<_> = made.iter().map(SessionId::as_str).collect();
+                    once::answer(tx, once.as_ref(), &all.join(" ")).await?;
+                    Ok(Once::Done(()))
+                })
+                .await;
+            match done {
+                // Another request made up the same name in the same moment.
+                Err(StoreError::NameTaken { .. }) if !has_names => {}
+                done => break done.map_err(from_store)?,
+            }
+        };
         crash::point("after fork");
         match done {
             Once::Done(()) => self.woken(ids).await,
             Once::Before(first) => self.forks(&first).await,
             Once::Mismatch => Err(once::mismatch()),
         }
+    }
+
+    /// Names for so many forks: numbered ones, or as many made up, all different.
+    async fn names(&self, wanted: Option<&str>, count: u32) -> Result<Vec<String>> {
+        let mut names: Vec<String> = Vec::new();
+        for number in 1..=count {
+            let wanted = wanted.map(|name| match count {
+                1 => name.to_owned(),
+                _ => format!("{name}-{number}"),
+            });
+            let mut name = self.name(wanted.as_deref()).await?;
+            while wanted.is_none() && names.contains(&name) {
+                name = self.name(None).await?;
+            }
+            names.push(name);
+        }
+        Ok(names)
     }
 
     /// The forks that a request made before, as its answer was stored.

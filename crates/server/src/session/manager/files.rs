@@ -279,7 +279,7 @@ fn download(content: Content) -> Download {
 }
 
 /// The lines of a watch as events. They come from a sandbox: each is bounded and read.
-fn events(content: Content) -> BoxStream<'static, Result<FileEvent>> {
+pub(crate) fn events(content: Content) -> BoxStream<'static, Result<FileEvent>> {
     let state = (content, BytesMut::new(), false);
     stream::unfold(state, |(mut content, mut buffer, mut ended)| async move {
         loop {

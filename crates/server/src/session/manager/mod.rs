@@ -6,6 +6,7 @@ pub(crate) mod carried;
 mod checkpoints;
 mod execs;
 mod files;
+pub(crate) mod leases;
 mod once;
 pub(crate) mod piped;
 pub(crate) mod ports;
@@ -26,6 +27,7 @@ use rclaude_types::{
     UsageSummary,
 };
 
+pub(crate) use self::files::events as file_events;
 pub use self::files::{Append, Download, FileBytes, Upload};
 pub(crate) use self::presence::Presence;
 use self::problems::{from_store, no_session};

@@ -62,21 +62,30 @@ impl SessionManager {
         let id = SessionId::generate();
         let now = engine.now();
         // Followers may come before the answer to this request is written.
-        let new =
+        let mut new =
             New { id: id.clone(), name, request, checkout, now, provider: engine.provider.kind() };
         crash::point("before session");
-        let made = engine
-            .commit(&id, async move |tx, log| {
-                if let Some(before) = once::claim(tx, once.as_ref(), now).await? {
-                    return Ok(before);
+        let made = loop {
+            let (session, once) = (new.clone(), once.clone());
+            let made = engine
+                .commit(&id, async move |tx, log| {
+                    if let Some(before) = once::claim(tx, once.as_ref(), now).await? {
+                        return Ok(before);
+                    }
+                    let id = session.id.clone();
+                    insert(tx, log, session).await?;
+                    once::answer(tx, once.as_ref(), id.as_str()).await?;
+                    Ok(Once::Done(()))
+                })
+                .await;
+            match made {
+                // Another request made up the same name in the same moment.
+                Err(StoreError::NameTaken { .. }) if new.request.name.is_none() => {
+                    new.name = self.name(None).await?;
                 }
-                let id = new.id.clone();
-                insert(tx, log, new).await?;
-                once::answer(tx, once.as_ref(), id.as_str()).await?;
-                Ok(Once::Done(()))
-            })
-            .await
-            .map_err(from_store)?;
+                made => break made.map_err(from_store)?,
+            }
+        };
         crash::point("after session");
         let id = match made {
             Once::Done(()) => id,
@@ -288,6 +297,7 @@ impl SessionManager {
 }
 
 /// A session to be made.
+#[derive(Clone)]
 struct New {
     id: SessionId,
     name: String,
