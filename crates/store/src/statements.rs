@@ -45,6 +45,10 @@ const SCANS: &[(&str, &str)] = &[
     ),
     ("rclaude_store::checkpoint::UNSTORED", "wants the oldest of a few, by the index of those"),
     ("rclaude_store::checkpoint::ALL_LAYERS", "wants all layers"),
+    (
+        "rclaude_store::idempotency::NEWEST_BUT",
+        "wants one of the newest, by the index of their age",
+    ),
     ("rclaude_store::key::LIST", "wants all keys, of which there are few"),
     ("rclaude_store::ssh_key::LIST", "wants all keys, of which there are few"),
     ("rclaude_store::session::WORKING", "wants all open turns, by the index of those"),

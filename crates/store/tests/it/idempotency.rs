@@ -67,8 +67,15 @@ async fn another_request_under_the_same_key_is_told_apart() {
 }
 
 #[tokio::test]
-async fn a_key_is_forgotten_after_a_day() {
+async fn a_key_is_forgotten_after_a_day_but_for_the_newest() {
     let home = Home::new().await;
+    home.write(async |tx| {
+        for number in 0..idempotency::KEPT_KEYS {
+            idempotency::claim(tx, &format!("new{number}"), &[1; 32], at(20)).await?;
+        }
+        Ok(())
+    })
+    .await;
     let found = home
         .write(async |tx| {
             idempotency::claim(tx, "old", &[1; 32], at(0)).await?;
@@ -80,4 +87,14 @@ async fn a_key_is_forgotten_after_a_day() {
         })
         .await;
     assert_eq!(found, (Claim::Mismatch, 1, Claim::New));
+
+    // However far the clock is set: what was claimed last is not done again.
+    let later = home
+        .write(async |tx| {
+            let expired = idempotency::expire(tx, at(900 * DAY)).await?;
+            let claim = idempotency::claim(tx, "new7", &[1; 32], at(900 * DAY)).await?;
+            Ok((expired, claim))
+        })
+        .await;
+    assert_eq!(later, (0, Claim::Same(Value::Null)));
 }

@@ -661,12 +661,26 @@ def the_asynchronous_sdk_works_as_well(sandbox):
 
 
 @check
-def a_port_where_nobody_can_come_is_told_as_closed(sandbox):
+def what_is_served_on_a_port_is_seen_and_a_closed_one_is_told(sandbox):
     url = sandbox.download_url("x").split("/files")[0]
     headers = {"E2b-Sandbox-Id": sandbox.sandbox_id, "E2b-Sandbox-Port": "8080"}
-    request = urllib.request.Request(url + "/", headers=headers)
+    request = urllib.request.Request(url + "/served.txt", headers=headers)
     error = raises(urllib.error.HTTPError, lambda: urllib.request.urlopen(request))
     assert error.code == 502 and b"port is not open" in error.read()
+    sandbox.files.write("served.txt", "from inside")
+    server = sandbox.commands.run("python3 -m http.server 8080", background=True)
+
+    def seen():
+        try:
+            return urllib.request.urlopen(request).read()
+        except urllib.error.HTTPError:
+            return None
+
+    assert until(seen) == b"from inside"
+    # The same by the name that the SDK makes of it.
+    named = urllib.request.Request(url + "/served.txt", headers={"Host": sandbox.get_host(8080)})
+    assert urllib.request.urlopen(named).read() == b"from inside"
+    server.kill()
 
 
 if __name__ == "__main__":
