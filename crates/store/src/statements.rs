@@ -51,6 +51,7 @@ const SCANS: &[(&str, &str)] = &[
     ),
     ("rclaude_store::key::LIST", "wants all keys, of which there are few"),
     ("rclaude_store::ssh_key::LIST", "wants all keys, of which there are few"),
+    ("rclaude_store::lease::NEXT", "wants the first of those by their index"),
     ("rclaude_store::session::WORKING", "wants all open turns, by the index of those"),
     ("rclaude_store::session::COUNTS", "wants all live sessions, by the index of those"),
     ("rclaude_store::session::LIVE", "wants all live sessions, by the index of those"),
