@@ -17,7 +17,8 @@ async fn a_key_that_is_not_known_or_was_removed_opens_nothing_and_no_password_is
     // As the config has it, but with another key.
     let config = fs::read_to_string(&ssh.config).unwrap();
     let other = config.replace(".config/rclaude/ssh/id_ed25519", "other");
-    fs::write(here.join("other_config"), other.replace("PreferredAuthentications publickey", "")).unwrap();
+    fs::write(here.join("other_config"), other.replace("PreferredAuthentications publickey", ""))
+        .unwrap();
     let mut command = Command::new("ssh");
     command.args(["-F", "other_config", "box", "true"]);
     let refused = output(ssh.at_home(command)).await;

@@ -28,7 +28,7 @@ async fn sftp_puts_gets_and_changes_files_of_any_name_with_their_modes() {
     };
     let done = batch(
         "put -p \"with space\" \"it's here\"\nput empty\nmkdir d\nrename empty d/empty\n\
-         chmod 600 d/empty\nsymlink \"it's here\" link\nget link back\nls -l\nls d\nreput empty\n",
+         chmod 600 d/empty\nsymlink \"it's here\" link\nget link back\nls -l\nls d\nput empty\n",
     );
     let done = done.await.unwrap();
     assert!(done.status.success(), "{done:?}\n{}", ssh.platform.log());
@@ -110,7 +110,8 @@ async fn rsync_takes_what_changed_and_the_second_time_nothing() {
 /// Makes a tree of sixty files: of several sizes, modes and depths, empty ones too.
 fn grow(tree: &Path) {
     for n in 0..60_u32 {
-        let directory = tree.join(if n < 20 { String::new() } else { format!("d{}/é {}", n % 3, n % 5) });
+        let directory =
+            tree.join(if n < 20 { String::new() } else { format!("d{}/é {}", n % 3, n % 5) });
         fs::create_dir_all(&directory).unwrap();
         let path = directory.join(format!("file {n}"));
         let content: Vec<u8> = (0..n * n * 300).map(|at| (at * 7 + n).to_le_bytes()[1]).collect();
