@@ -3,11 +3,17 @@
 use std::collections::BTreeMap;
 
 use rclaude_types::{SessionId, TerminalSize};
-use russh::{ChannelWriteHalf, server::Msg};
+use russh::{
+    ChannelWriteHalf,
+    server::{Handle, Msg},
+};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::{input, outlet::Outlet};
+use super::{
+    input::{self, Excess},
+    outlet::Outlet,
+};
 use crate::session::manager::SessionManager;
 
 /// Variables that a client may set, and bytes of each value.
@@ -40,10 +46,15 @@ struct Running {
     signals: mpsc::Sender<i32>,
 }
 
-/// What a channel's work is done with.
-pub(super) struct Work {
+/// The session that a connection is for.
+#[derive(Clone)]
+pub(super) struct Target {
     pub(super) sessions: SessionManager,
     pub(super) session: SessionId,
+}
+
+/// What a channel's work is done with.
+pub(super) struct Work {
     pub(super) out: Outlet,
     pub(super) input: input::Receiver,
     pub(super) env: BTreeMap<String, String>,
@@ -87,14 +98,9 @@ impl Channel {
     }
 
     /// Begins the one thing that runs on it; `None` if there is one already.
-    pub(super) fn begin(
-        &mut self,
-        sessions: SessionManager,
-        session: SessionId,
-        handle: russh::server::Handle,
-    ) -> Option<Work> {
+    pub(super) fn begin(&mut self, handle: Handle, excess: &Excess) -> Option<Work> {
         let out = Outlet::new(self.half.take()?, handle);
-        let (to, input) = input::queue();
+        let (to, input) = input::queue(excess.clone());
         let (size_to, size) = watch::channel(self.terminal.unwrap_or_default());
         let (signals_to, signals) = mpsc::channel(MAX_SIGNALS);
         let gone = CancellationToken::new();
@@ -105,7 +111,7 @@ impl Channel {
             signals: signals_to,
         });
         let env = std::mem::take(&mut self.env);
-        Some(Work { sessions, session, out, input, env, size, signals, gone })
+        Some(Work { out, input, env, size, signals, gone })
     }
 
     /// Where the client's bytes go, while somebody may read them.

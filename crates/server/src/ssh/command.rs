@@ -9,15 +9,16 @@ use rclaude_types::{
 use tokio::sync::mpsc;
 
 use super::{
-    channel::Work,
+    channel::{Target, Work},
     input,
     outlet::{Ending, Gone, Outlet},
 };
 use crate::session::manager::piped::{Line, Piped};
 
 /// Runs `command` in the user's shell, or the shell itself; returns once the channel is closed.
-pub(super) async fn run(work: Work, command: Option<String>) {
-    let Work { sessions, session, out, input, env, signals, gone, .. } = work;
+pub(super) async fn run(target: Target, work: Work, command: Option<String>) {
+    let Target { sessions, session } = target;
+    let Work { out, input, env, signals, gone, .. } = work;
     let begun = async {
         let mut argv = vec![sessions.shell(&session).await?];
         if let Some(command) = command {
@@ -66,7 +67,7 @@ pub(super) async fn run(work: Work, command: Option<String>) {
             gone.run_until_cancelled(told).await;
         }
         // As when a line is hung up. What takes no notice of that is meant to go on.
-        Err(Gone) => drop(piped),
+        Err(Gone) => piped.leave().await,
     }
 }
 

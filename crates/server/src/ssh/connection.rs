@@ -3,27 +3,24 @@
 use std::{
     collections::HashMap,
     net::SocketAddr,
-    os::fd::OwnedFd,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use rclaude_types::{Problem, SessionId, SshKeyId};
+use rclaude_types::{Problem, SshKeyId};
 use russh::{
     Channel as Opened, ChannelId, ChannelOpenFailure, Error, Pty, Sig,
     keys::PublicKey,
     server::{Auth, ChannelOpenHandle, Handler, Msg, PublicKeyOffer, Session, VerifiedPublicKey},
 };
-use rustix::{
-    event::{PollFd, PollFlags, Timespec, poll},
-    net::{Shutdown, shutdown},
-};
 use tokio::sync::watch;
 
 use super::{
-    channel::{Channel, Work, size},
-    command, forward, keys,
-    outlet::{Outlet, signal_number},
+    channel::{Channel, Target, Work, size},
+    command, forward,
+    input::Excess,
+    keys,
+    outlet::signal_number,
     serve::Shared,
     sftp, terminal,
 };
@@ -35,8 +32,16 @@ const MAX_CHANNELS: usize = 64;
 /// The longest command, as the kernel bounds an argument (`MAX_ARG_STRLEN`).
 const MAX_COMMAND: usize = 131_071;
 
-/// How often a connection whose channel is full is looked at for a client that has gone.
-const LOOK: Duration = Duration::from_secs(1);
+/// How long one packet waits for room. Then it is taken all the same, so that the connection's
+/// other packets get their turn, its end among them, which stands behind what the kernels hold.
+const WAIT: Duration = Duration::from_millis(64);
+
+/// Beyond so much, each waits for longer.
+const MUCH: usize = 16 * 1024 * 1024;
+const LONG_WAIT: Duration = Duration::from_secs(1);
+
+/// Beyond so much, after about half an hour, a connection is broken off.
+const TOO_MUCH: usize = 64 * 1024 * 1024;
 
 type Channels = Arc<Mutex<HashMap<ChannelId, Channel>>>;
 
@@ -44,12 +49,13 @@ type Channels = Arc<Mutex<HashMap<ChannelId, Channel>>>;
 pub(super) struct Connection {
     shared: Arc<Shared>,
     peer: SocketAddr,
-    /// The connection's socket once more, to see what the library does not look at.
-    socket: Arc<OwnedFd>,
+    /// What its channels hold beyond their room.
+    excess: Excess,
     /// The key that opened it, once it is.
     opened: watch::Sender<Option<SshKeyId>>,
-    session: Option<Result<SessionId, Problem>>,
-    presence: Option<Presence>,
+    session: Option<Result<Target, Problem>>,
+    /// Keeps the session awake.
+    _presence: Option<Presence>,
     channels: Channels,
 }
 
@@ -57,11 +63,18 @@ impl Connection {
     pub(super) fn new(
         shared: Arc<Shared>,
         peer: SocketAddr,
-        socket: Arc<OwnedFd>,
         opened: watch::Sender<Option<SshKeyId>>,
     ) -> Self {
         let channels = Channels::default();
-        Self { shared, peer, socket, opened, session: None, presence: None, channels }
+        Self {
+            shared,
+            peer,
+            excess: Excess::default(),
+            opened,
+            session: None,
+            _presence: None,
+            channels,
+        }
     }
 
     /// The key's id, if it opens anything.
@@ -84,49 +97,44 @@ impl Connection {
         if done { session.channel_success(id) } else { session.channel_failure(id) }
     }
 
-    /// Begins what runs on a channel.
+    /// Begins what runs on a channel, or tells there why nothing does.
     fn begin<Running>(
         &self,
         id: ChannelId,
         session: &mut Session,
-        run: impl FnOnce(Work, bool) -> Running,
+        run: impl FnOnce(Target, Work, bool) -> Running,
     ) -> Result<(), Error>
     where
         Running: Future<Output = ()> + Send + 'static,
     {
-        let mut channels = self.channels();
-        let Some(channel) = channels.get_mut(&id) else { return session.channel_failure(id) };
-        let has_terminal = channel.has_terminal();
-        let target = match &self.session {
-            Some(target) => target.clone(),
-            None => return session.channel_failure(id),
-        };
-        // Stands for a session that is not there: what it was to run on is refused in words.
-        let named = target.clone().unwrap_or_else(|_| SessionId::generate());
-        let Some(work) = channel.begin(self.shared.sessions.clone(), named, session.handle())
-        else {
+        let begun = self.channels().get_mut(&id).and_then(|channel| {
+            let has_terminal = channel.has_terminal();
+            Some((channel.begin(session.handle(), &self.excess)?, has_terminal))
+        });
+        let (Some((work, has_terminal)), Some(target)) = (begun, &self.session) else {
             return session.channel_failure(id);
         };
-        drop(channels);
         session.channel_success(id)?;
-        let open = self.channels.clone();
         match target {
-            Ok(_) => {
-                let running = run(work, has_terminal);
-                self.shared.tasks.spawn(async move {
-                    running.await;
-                    lock(&open).remove(&id);
-                });
-            }
+            Ok(target) => self.spawn(id, run(target.clone(), work, has_terminal)),
             Err(problem) => {
-                let Work { out, gone, .. } = work;
-                self.shared.tasks.spawn(async move {
-                    gone.run_until_cancelled(refuse(out, problem)).await;
-                    lock(&open).remove(&id);
+                let problem = problem.clone();
+                self.spawn(id, async move {
+                    let Work { out, gone, .. } = work;
+                    gone.run_until_cancelled(out.refuse(&problem)).await;
                 });
             }
         }
         Ok(())
+    }
+
+    /// Does what a channel is for; it is forgotten then.
+    fn spawn(&self, id: ChannelId, running: impl Future<Output = ()> + Send + 'static) {
+        let open = self.channels.clone();
+        self.shared.tasks.spawn(async move {
+            running.await;
+            lock(&open).remove(&id);
+        });
     }
 
     /// Runs a command, or a shell, with a terminal or without.
@@ -136,18 +144,14 @@ impl Connection {
         session: &mut Session,
         command: Option<String>,
     ) -> Result<(), Error> {
-        self.begin(id, session, async move |work: Work, has_terminal: bool| {
+        self.begin(id, session, async move |target, work, has_terminal| {
             if has_terminal {
-                terminal::run(work, command).await;
+                terminal::run(target, work, command).await;
             } else {
-                command::run(work, command).await;
+                command::run(target, work, command).await;
             }
         })
     }
-}
-
-async fn refuse(out: Outlet, problem: Problem) {
-    out.refuse(&problem).await;
 }
 
 fn lock(channels: &Channels) -> MutexGuard<'_, HashMap<ChannelId, Channel>> {
@@ -188,11 +192,12 @@ impl Handler for Connection {
         self.shared.keys.note_use(&id).await;
         // Whoever has a key may know which sessions there are; what is wrong is told on the
         // channel, as this refusal could not say it.
-        let found = self.shared.sessions.resolve(user).await;
+        let sessions = &self.shared.sessions;
+        let found = sessions.resolve(user).await;
         if let Ok(session) = &found {
-            self.presence = self.shared.sessions.presence(session).await.ok();
+            self._presence = sessions.presence(session).await.ok();
         }
-        self.session = Some(found);
+        self.session = Some(found.map(|session| Target { sessions: sessions.clone(), session }));
         self.opened.send_replace(Some(id));
         Ok(Auth::Accept)
     }
@@ -231,7 +236,7 @@ impl Handler for Connection {
         session: &mut Session,
     ) -> Result<(), Error> {
         let target = match &self.session {
-            Some(Ok(target)) => forward::target(host, port).map(|port| (target.clone(), port)),
+            Some(Ok(target)) => forward::port(host, port).map(|port| (target.clone(), port)),
             Some(Err(problem)) => Err(forward::failed(problem)),
             None => Err(ChannelOpenFailure::AdministrativelyProhibited),
         };
@@ -244,7 +249,7 @@ impl Handler for Connection {
         };
         let id = opened.id();
         let mut channel = Channel::new(opened.split().1);
-        let work = channel.begin(self.shared.sessions.clone(), target, session.handle());
+        let work = channel.begin(session.handle(), &self.excess);
         let work = work.filter(|_| {
             let mut channels = self.channels();
             let has_room = channels.len() < MAX_CHANNELS;
@@ -257,12 +262,8 @@ impl Handler for Connection {
             reply.reject(ChannelOpenFailure::ResourceShortage).await;
             return Ok(());
         };
-        let open = self.channels.clone();
         // Not waited for: it may take its time to be accepted there.
-        self.shared.tasks.spawn(async move {
-            forward::run(work, port, reply).await;
-            lock(&open).remove(&id);
-        });
+        self.spawn(id, forward::run(target, work, port, reply));
         Ok(())
     }
 
@@ -320,7 +321,7 @@ impl Handler for Connection {
         if name != "sftp" {
             return session.channel_failure(id);
         }
-        self.begin(id, session, async |work, _| sftp::run(work).await)
+        self.begin(id, session, async |target, work, _| sftp::run(target, work).await)
     }
 
     async fn window_change_request(
@@ -360,14 +361,17 @@ impl Handler for Connection {
     async fn data(&mut self, id: ChannelId, data: &[u8], _: &mut Session) -> Result<(), Error> {
         let input = self.channels().get(&id).and_then(Channel::input);
         let Some(input) = input else { return Ok(()) };
-        let sent = input.send(data);
-        tokio::pin!(sent);
-        // Nothing is read meanwhile, so nobody else would notice that the client has gone.
-        while tokio::time::timeout(LOOK, &mut sent).await.is_err() {
-            if has_hung_up(&self.socket) {
-                return Err(Error::HUP);
-            }
+        let waiting = self.excess.bytes();
+        let wait = if waiting < MUCH { WAIT } else { LONG_WAIT };
+        if tokio::time::timeout(wait, input.send(data)).await.is_ok() {
+            return Ok(());
         }
+        if waiting >= TOO_MUCH {
+            let peer = self.peer;
+            tracing::warn!(%peer, "an SSH client sends what nobody reads, and is broken off");
+            return Err(Error::HUP);
+        }
+        input.exceed(data);
         Ok(())
     }
 
@@ -382,18 +386,4 @@ impl Handler for Connection {
         self.channels().remove(&id);
         Ok(())
     }
-}
-
-/// Whether the other end of a connection was closed, also with bytes of it still to be read.
-fn has_hung_up(socket: &OwnedFd) -> bool {
-    let gone = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
-    let mut state = [PollFd::new(socket, gone)];
-    matches!(poll(&mut state, Some(&Timespec::default())), Ok(1..))
-        && state[0].revents().intersects(gone)
-}
-
-/// Breaks a connection off.
-pub(super) fn cut(socket: &OwnedFd) {
-    // Fails only where it is broken already.
-    let _ = shutdown(socket, Shutdown::Both);
 }

@@ -8,14 +8,17 @@ use rclaude_types::Problem;
 use russh::{ChannelOpenFailure, server::ChannelOpenHandle};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::{channel::Work, input};
+use super::{
+    channel::{Target, Work},
+    input,
+};
 
 /// `SSH_OPEN_ADMINISTRATIVELY_PROHIBITED` and `SSH_OPEN_CONNECT_FAILED` (RFC 4254, section 5.1).
 const PROHIBITED: u32 = 1;
 const CONNECT_FAILED: u32 = 2;
 
 /// The port of the session that a client means; an error, in words, where it means none.
-pub(super) fn target(host: &str, port: u32) -> Result<u16, ChannelOpenFailure> {
+pub(super) fn port(host: &str, port: u32) -> Result<u16, ChannelOpenFailure> {
     let refuse = |reason: String| ChannelOpenFailure::Other { code: PROHIBITED, reason };
     let bare = host.trim_matches(['[', ']']);
     let is_here = bare == "localhost"
@@ -37,8 +40,9 @@ pub(super) fn failed(problem: &Problem) -> ChannelOpenFailure {
 }
 
 /// Connects, opens the channel, and passes bytes both ways until both sides have ended.
-pub(super) async fn run(work: Work, port: u16, reply: ChannelOpenHandle) {
-    let Work { sessions, session, out, input, gone, .. } = work;
+pub(super) async fn run(target: Target, work: Work, port: u16, reply: ChannelOpenHandle) {
+    let Target { sessions, session } = target;
+    let Work { out, input, gone, .. } = work;
     let sent = CancellationToken::new();
     let outgoing = outgoing(input, gone.clone(), sent.clone().drop_guard());
     let connecting = sessions.connect_port(&session, port, outgoing);
@@ -82,17 +86,15 @@ fn outgoing(
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-
     #[test]
     fn the_session_is_reached_and_nothing_else() {
         for host in ["localhost", "127.0.0.1", "127.9.9.9", "::1", "[::1]", "0.0.0.0"] {
-            assert_eq!(target(host, 3000), Ok(3000), "{host}");
+            assert_eq!(super::port(host, 3000), Ok(3000), "{host}");
         }
         for (host, port) in
             [("example.com", 80), ("10.0.0.1", 80), ("localhost", 0), ("::1", 65_536)]
         {
-            assert!(target(host, port).is_err(), "{host}:{port}");
+            assert!(super::port(host, port).is_err(), "{host}:{port}");
         }
     }
 }

@@ -11,7 +11,8 @@
 //! What goes out waits for the client: a channel's window is kept by its writer
 //! ([`outlet`]), and nothing is queued behind it. What comes in waits for the sandbox: the library
 //! opens a window again as soon as it has read a packet, so a channel whose reader has fallen
-//! [`input::ROOM`] behind stops the connection from being read until it catches up or ends.
+//! [`input::ROOM`] behind slows the whole connection down: packets are then taken ever more slowly,
+//! and after about half an hour without any being read the connection is broken off.
 
 mod channel;
 mod command;

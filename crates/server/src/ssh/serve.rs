@@ -17,6 +17,7 @@ use russh::{
     mac,
     server::{Config, run_stream},
 };
+use rustix::net::{Shutdown, shutdown};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{Semaphore, watch},
@@ -24,7 +25,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    connection::{Connection, cut},
+    connection::Connection,
     host_key::{door, host_key},
     keys::SshKeys,
 };
@@ -123,10 +124,11 @@ async fn attend(
     stop: CancellationToken,
 ) -> Result<(), russh::Error> {
     stream.set_nodelay(true)?;
-    let socket: Arc<OwnedFd> = Arc::new(stream.as_fd().try_clone_to_owned()?);
+    // Once more, to break it off whatever the library waits for.
+    let socket = stream.as_fd().try_clone_to_owned()?;
     let mut removals = shared.keys.removals();
     let (opened, mut is_open) = watch::channel(None);
-    let connection = Connection::new(shared, peer, socket.clone(), opened);
+    let connection = Connection::new(shared, peer, opened);
     let deadline = tokio::time::Instant::now() + LETTING_IN;
     let begun = tokio::time::timeout_at(deadline, run_stream(config, stream, connection));
     let Some(Ok(begun)) = stop.run_until_cancelled(begun).await else { return Ok(()) };
@@ -174,6 +176,12 @@ async fn attend(
             running.await
         }
     }
+}
+
+/// Breaks a connection off.
+fn cut(socket: &OwnedFd) {
+    // Fails only where it is broken already.
+    let _ = shutdown(socket, Shutdown::Both);
 }
 
 fn config(key: PrivateKey) -> Config {

@@ -12,7 +12,7 @@ use rclaude_types::{
 use tokio::sync::{mpsc, watch};
 
 use super::{
-    channel::Work,
+    channel::{Target, Work},
     input,
     outlet::{Ending, Gone, Outlet},
 };
@@ -23,8 +23,9 @@ const INTERRUPT: u8 = 0x03;
 const QUIT: u8 = 0x1c;
 
 /// Runs `command` in the user's shell, or the shell itself; returns once the channel is closed.
-pub(super) async fn run(work: Work, command: Option<String>) {
-    let Work { sessions, session, out, input, env, size, signals, gone } = work;
+pub(super) async fn run(target: Target, work: Work, command: Option<String>) {
+    let Target { sessions, session } = target;
+    let Work { out, input, env, size, signals, gone } = work;
     let begun = async {
         let command = match command {
             Some(command) => vec![sessions.shell(&session).await?, "-c".to_owned(), command],

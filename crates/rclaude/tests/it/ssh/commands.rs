@@ -60,15 +60,26 @@ async fn what_passes_through_either_way_is_whole_and_takes_no_memory_and_no_disk
     up.stdin(File::open(&path).unwrap());
     assert_eq!(text(&output(up).await.stdout)[..64], wanted);
 
-    let used = "du -sk / --exclude=/proc --exclude=/sys 2>/dev/null | cut -f1";
+    // What is on the disk is looked at when all has been printed, and before it ends.
+    let used = || -> u64 {
+        let mut du = std::process::Command::new("du");
+        let du = du.arg("-sk").arg(ssh.platform.data().join("engine")).output().unwrap();
+        text(&du.stdout).split_whitespace().next().unwrap().parse().unwrap()
+    };
+    let before_kb = used();
     let mut command = std::process::Command::new("sh");
-    let line = format!("ssh -F {} box 'cat copy; {used} >&2' | sha256sum", ssh.config.display());
+    let line = "cat copy; echo over >&2; read go";
+    let line = format!("ssh -F {} box '{line}' | sha256sum", ssh.config.display());
     command.args(["-c", &line]);
-    let before_kb: u64 = ssh.ok(used).await.trim().parse().unwrap();
-    let down = output(ssh.at_home(command)).await;
+    let mut down = ssh.at_home(command).stdin(Stdio::piped()).spawn().unwrap();
+    let mut said = [0; 5];
+    down.stderr.as_mut().unwrap().read_exact(&mut said).unwrap();
+    assert_eq!(&said, b"over\n");
+    let during_kb = used();
+    drop(down.stdin.take());
+    let down = tokio::task::spawn_blocking(|| down.wait_with_output().unwrap()).await.unwrap();
     assert_eq!(text(&down.stdout)[..64], wanted, "{down:?}");
-    let after_kb: u64 = text(&down.stderr).trim().parse().unwrap();
-    assert!(after_kb < before_kb + 16 * 1024, "{before_kb} kB became {after_kb} kB");
+    assert!(during_kb < before_kb + 16 * 1024, "{before_kb} kB became {during_kb} kB");
     let after = ssh.platform.peak_memory_mib();
     assert!(after < before + 64, "{before} MiB became {after} MiB");
     ssh.platform.end().await;

@@ -28,7 +28,7 @@ async fn sftp_puts_gets_and_changes_files_of_any_name_with_their_modes() {
     };
     let done = batch(
         "put -p \"with space\" \"it's here\"\nput empty\nmkdir d\nrename empty d/empty\n\
-         chmod 600 d/empty\nsymlink \"it's here\" link\nget link back\nls -l\nls d\nreput empty\n",
+         chmod 600 d/empty\nsymlink \"it's here\" link\nget link back\nls -l\nls d\nput empty\n",
     );
     let done = done.await.unwrap();
     assert!(done.status.success(), "{done:?}\n{}", ssh.platform.log());

@@ -8,7 +8,7 @@ use futures::StreamExt;
 use rclaude_sandbox::agentd::{self, Output, OutputStream};
 use rclaude_store::{exec, session};
 use rclaude_types::{
-    CreateExec, ErrorCode, EventBody, ExecId, Problem, SessionId,
+    CreateExec, ErrorCode, EventBody, ExecId, SessionId,
     agentd::{ProcessInfo, ProcessState},
 };
 use tokio::sync::watch;
@@ -22,15 +22,16 @@ use crate::session::{
     live::Viewer,
 };
 
-/// A command with its caller. Dropped before its end, it is hung up on.
+/// A command with its caller.
 #[derive(Debug)]
 pub(crate) struct Piped {
-    /// Dropped with it, or set aside by its end.
     output: OutputStream,
     /// Closed to it when the session is set aside: what stands still sends no end.
     link: watch::Receiver<Option<agentd::Client>>,
     line: Line,
     end: End,
+    /// The daemon itself sees when the caller leaves.
+    attended: bool,
     /// Keeps the session awake.
     _viewer: Viewer,
 }
@@ -87,6 +88,14 @@ impl Piped {
         self.line.clone()
     }
 
+    /// Leaves it. It is hung up on, as by a terminal that is closed.
+    pub(crate) async fn leave(self) {
+        if !self.attended {
+            // Fails only if it is over.
+            let _ = self.line.signal(libc::SIGHUP).await;
+        }
+    }
+
     /// Notes that it ended, and has the sandbox forget what it printed.
     pub(crate) async fn finish(mut self, info: &ProcessInfo) -> Result<()> {
         let ProcessState::Exited { code, signal, .. } = info.state else { return Ok(()) };
@@ -114,8 +123,17 @@ impl SessionManager {
     /// comes, and is there for as long as it runs.
     pub(crate) async fn pipe(&self, id: &SessionId, request: CreateExec) -> Result<Piped> {
         let (client, exec, mut spec) = self.exec_spec(id, None, &request).await?;
-        spec.attended = true;
-        let start = async { client.run(&exec, &spec).await.map_err(known) };
+        let mut attended = true;
+        let start = async {
+            spec.attended = attended;
+            let mut started = client.run(&exec, &spec).await;
+            if started.as_ref().is_err_and(is_older) {
+                attended = false;
+                spec.attended = attended;
+                started = client.run(&exec, &spec).await;
+            }
+            started.map_err(from_daemon)
+        };
         let (started, row) = tokio::join!(start, self.store_exec(id, &exec, request.command));
         let output = match started {
             Ok(output) => output,
@@ -129,7 +147,8 @@ impl SessionManager {
         let end = End { manager, session, line: line.clone(), written: false };
         row?;
         let handle = self.handle(id).await?;
-        Ok(Piped { output, link: handle.link(), line, end, _viewer: handle.watch() })
+        let link = handle.link();
+        Ok(Piped { output, link, line, end, attended, _viewer: handle.watch() })
     }
 
     /// The shell of whoever logs into the session.
@@ -141,13 +160,9 @@ impl SessionManager {
     }
 }
 
-/// A daemon's error, where the daemon may be older than commands with a caller.
-fn known(error: agentd::Error) -> Problem {
-    let problem = from_daemon(error);
-    if problem.code == ErrorCode::InvalidRequest && problem.detail.contains("attended") {
-        let detail = "the session's sandbox was started by a version without SSH; `rclaude stop` \
-                      and `rclaude resume` start it anew";
-        return Problem::new(ErrorCode::SandboxUnavailable, detail);
-    }
-    problem
+/// Whether a daemon is older than commands with a caller, and said so.
+fn is_older(error: &agentd::Error) -> bool {
+    error.problem().is_some_and(|problem| {
+        problem.code == ErrorCode::InvalidRequest && problem.detail.contains("`attended`")
+    })
 }

@@ -15,15 +15,19 @@ mod wire;
 
 use bytes::{Bytes, BytesMut};
 
-use super::{channel::Work, outlet::Ending};
+use super::{
+    channel::{Target, Work},
+    outlet::Ending,
+};
 use server::Server;
 
 /// The longest packet either side may send, its length included: what OpenSSH takes.
 const MAX_PACKET: usize = 256 * 1024;
 
 /// Serves files until the client is done or has gone.
-pub(super) async fn run(work: Work) {
-    let Work { sessions, session, out, mut input, gone, .. } = work;
+pub(super) async fn run(target: Target, work: Work) {
+    let Target { sessions, session } = target;
+    let Work { out, mut input, gone, .. } = work;
     let mut server = Server::new(sessions, session);
     let served = async {
         let mut buffer = BytesMut::new();

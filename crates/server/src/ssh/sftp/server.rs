@@ -150,7 +150,7 @@ impl Server {
             wire::RMDIR => remove(&daemon, absolute(&fields.bytes()?), true).await,
             wire::MKDIR => {
                 let path = absolute(&fields.bytes()?);
-                let mode = Attributes::read(&mut fields)?.mode;
+                let mode = Attributes::read(&mut fields)?.mode.map(masked);
                 Ok(daemon.make_directory(path, false, mode).await.map(drop)?)
             }
             wire::REALPATH => {
@@ -259,7 +259,7 @@ async fn open(daemon: &Client, fields: &mut Fields) -> Result<File> {
     };
     if has(FOR_WRITING) && (is_new || has(TRUNCATE)) {
         // A file that is replaced keeps its mode.
-        let mode = attributes.mode.filter(|_| is_new);
+        let mode = attributes.mode.filter(|_| is_new).map(masked);
         let condition = if is_new { Condition::Absent } else { Condition::None };
         let options = WriteOptions { mode, sync: false, condition };
         daemon.write(&place, Bytes::new(), &options).await?;
@@ -319,6 +319,12 @@ async fn extended(daemon: &Client, id: u32, fields: &mut Fields) -> Result<Packe
         }
         _ => Err(Status::unsupported()),
     }
+}
+
+/// The mode of what is new: nobody else's to write, as OpenSSH's server has it by its user's mask.
+/// A client that wants to keep modes sets them at the end.
+fn masked(mode: u32) -> u32 {
+    mode & !0o022
 }
 
 /// One name, as an answer.

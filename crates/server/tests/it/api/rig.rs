@@ -38,6 +38,7 @@ impl Server {
         let dir = tempfile::tempdir().unwrap();
         let options = ServeOptions {
             listen: "127.0.0.1:0".parse().unwrap(),
+            ssh: None,
             data_dir: dir.path().to_owned(),
             llm: LlmUpstream {
                 name: "none".to_owned(),
