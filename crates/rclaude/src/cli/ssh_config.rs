@@ -104,7 +104,7 @@ fn place(door: &SshDoor, url: &Url) -> Result<SocketAddr, Failure> {
         return Ok(told);
     }
     let reached = url.socket_addrs(|| None)?;
-    let ip = reached.first().map_or(told.ip(), SocketAddr::ip);
+    let ip = reached.first().map_or_else(|| told.ip(), SocketAddr::ip);
     Ok(SocketAddr::new(ip, told.port()))
 }
 

@@ -25,7 +25,7 @@ enum SshKeyVerb {
     ///
     /// With --json: the key.
     Add {
-        /// The file, such as ~/.ssh/id_ed25519.pub; `-` for standard input
+        /// The file, such as `~/.ssh/id_ed25519.pub`; `-` for standard input
         file: String,
         /// Whose it is; the key's own comment if not said
         #[arg(long)]

@@ -1,6 +1,6 @@
 //! One channel of a connection: what its client prepared, and what then runs on it.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use rclaude_types::{SessionId, TerminalSize};
 use russh::{
@@ -14,7 +14,7 @@ use super::{
     input::{self, Excess},
     outlet::Outlet,
 };
-use crate::session::manager::SessionManager;
+use crate::session::manager::{Presence, SessionManager};
 
 /// Variables that a client may set, and bytes of each value.
 const MAX_VARIABLES: usize = 64;
@@ -51,6 +51,8 @@ struct Running {
 pub(super) struct Target {
     pub(super) sessions: SessionManager,
     pub(super) session: SessionId,
+    /// Keeps it awake.
+    pub(super) _presence: Arc<Presence>,
 }
 
 /// What a channel's work is done with.

@@ -17,7 +17,7 @@ use crate::session::manager::piped::{Line, Piped};
 
 /// Runs `command` in the user's shell, or the shell itself; returns once the channel is closed.
 pub(super) async fn run(target: Target, work: Work, command: Option<String>) {
-    let Target { sessions, session } = target;
+    let Target { sessions, session, .. } = target;
     let Work { out, input, env, signals, gone, .. } = work;
     let begun = async {
         let mut argv = vec![sessions.shell(&session).await?];
@@ -97,7 +97,7 @@ async fn feed(line: &Line, mut input: input::Receiver) {
     }
     // Fails only where it is closed already.
     let _ = line.write(offset, bytes::Bytes::new(), true).await;
-    pending().await
+    pending::<()>().await;
 }
 
 /// Passes the client's signals on.
@@ -106,7 +106,7 @@ async fn pass_on(line: &Line, mut signals: mpsc::Receiver<i32>) {
         // Fails only if it is over.
         let _ = line.signal(number).await;
     }
-    pending().await
+    pending::<()>().await;
 }
 
 fn ending(info: &ProcessInfo) -> Ending {

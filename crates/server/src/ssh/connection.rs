@@ -24,7 +24,6 @@ use super::{
     serve::Shared,
     sftp, terminal,
 };
-use crate::session::manager::Presence;
 
 /// Channels that a connection may have open.
 const MAX_CHANNELS: usize = 64;
@@ -54,8 +53,6 @@ pub(super) struct Connection {
     /// The key that opened it, once it is.
     opened: watch::Sender<Option<SshKeyId>>,
     session: Option<Result<Target, Problem>>,
-    /// Keeps the session awake.
-    _presence: Option<Presence>,
     channels: Channels,
 }
 
@@ -66,15 +63,7 @@ impl Connection {
         opened: watch::Sender<Option<SshKeyId>>,
     ) -> Self {
         let channels = Channels::default();
-        Self {
-            shared,
-            peer,
-            excess: Excess::default(),
-            opened,
-            session: None,
-            _presence: None,
-            channels,
-        }
+        Self { shared, peer, excess: Excess::default(), opened, session: None, channels }
     }
 
     /// The key's id, if it opens anything.
@@ -193,11 +182,15 @@ impl Handler for Connection {
         // Whoever has a key may know which sessions there are; what is wrong is told on the
         // channel, as this refusal could not say it.
         let sessions = &self.shared.sessions;
-        let found = sessions.resolve(user).await;
-        if let Ok(session) = &found {
-            self._presence = sessions.presence(session).await.ok();
-        }
-        self.session = Some(found.map(|session| Target { sessions: sessions.clone(), session }));
+        let found = match sessions.resolve(user).await {
+            Ok(session) => sessions.presence(&session).await.map(|it| (session, Arc::new(it))),
+            Err(problem) => Err(problem),
+        };
+        self.session = Some(found.map(|(session, presence)| Target {
+            sessions: sessions.clone(),
+            session,
+            _presence: presence,
+        }));
         self.opened.send_replace(Some(id));
         Ok(Auth::Accept)
     }

@@ -41,7 +41,7 @@ pub(super) fn failed(problem: &Problem) -> ChannelOpenFailure {
 
 /// Connects, opens the channel, and passes bytes both ways until both sides have ended.
 pub(super) async fn run(target: Target, work: Work, port: u16, reply: ChannelOpenHandle) {
-    let Target { sessions, session } = target;
+    let Target { sessions, session, .. } = target;
     let Work { out, input, gone, .. } = work;
     let sent = CancellationToken::new();
     let outgoing = outgoing(input, gone.clone(), sent.clone().drop_guard());

@@ -83,12 +83,11 @@ pub(super) struct Receiver {
 impl Receiver {
     /// The next bytes, all that wait up to a bound; `None` at the end.
     pub(super) async fn next(&mut self) -> Option<Bytes> {
-        let first = match self.ahead.take() {
-            Some(first) => first,
-            None => {
-                let first = self.from.recv().await;
-                self.taken(first)?
-            }
+        let first = if let Some(first) = self.ahead.take() {
+            first
+        } else {
+            let first = self.from.recv().await;
+            self.taken(first)?
         };
         let mut whole: Option<BytesMut> = None;
         loop {
@@ -149,7 +148,7 @@ mod tests {
         to.send(b"one ").await;
         to.send(b"two").await;
         assert_eq!(from.next().await.unwrap(), "one two");
-        to.send(&[7; PIECE]).await;
+        to.send(&vec![7; PIECE]).await;
         to.send(&[8; 3]).await;
         assert_eq!(from.next().await.unwrap().len(), PIECE);
         assert_eq!(from.next().await.unwrap(), [8; 3][..]);
@@ -160,7 +159,7 @@ mod tests {
     #[tokio::test]
     async fn a_full_queue_waits_for_its_reader_and_for_nobody_once_that_is_gone() {
         let (to, mut from) = queue(Excess::default());
-        to.send(&[0; ROOM]).await;
+        to.send(&vec![0; ROOM]).await;
         assert!(to.send(b"more").now_or_never().is_none());
         from.next().await.unwrap();
         assert!(to.send(b"more").now_or_never().is_some());
@@ -177,14 +176,14 @@ mod tests {
     async fn what_exceeds_the_room_comes_in_its_turn_and_is_counted_until_it_is_read() {
         let excess = Excess::default();
         let (to, mut from) = queue(excess.clone());
-        to.send(&[1; ROOM]).await;
+        to.send(&vec![1; ROOM]).await;
         to.exceed(&[2; 1000]);
         to.exceed(b"x");
         assert_eq!(excess.bytes(), 1000 + LEAST);
         assert_eq!(from.next().await.unwrap().len(), ROOM);
         assert_eq!(from.next().await.unwrap().len(), 1001);
         assert_eq!(excess.bytes(), 0);
-        assert!(to.send(&[3; ROOM]).now_or_never().is_some(), "the room is as it was");
+        assert!(to.send(&vec![3; ROOM]).now_or_never().is_some(), "the room is as it was");
         to.exceed(b"unread");
         drop(from);
         to.exceed(b"for nobody");

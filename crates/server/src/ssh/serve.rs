@@ -169,13 +169,11 @@ async fn attend(
         let _ = told.await;
         (&mut running).await
     };
-    match tokio::time::timeout(LEAVING, leaving).await {
-        Ok(ended) => ended,
-        Err(_) => {
-            cut(&socket);
-            running.await
-        }
+    if let Ok(ended) = tokio::time::timeout(LEAVING, leaving).await {
+        return ended;
     }
+    cut(&socket);
+    running.await
 }
 
 /// Breaks a connection off.

@@ -24,7 +24,7 @@ const QUIT: u8 = 0x1c;
 
 /// Runs `command` in the user's shell, or the shell itself; returns once the channel is closed.
 pub(super) async fn run(target: Target, work: Work, command: Option<String>) {
-    let Target { sessions, session } = target;
+    let Target { sessions, session, .. } = target;
     let Work { out, input, env, size, signals, gone } = work;
     let begun = async {
         let command = match command {
@@ -121,7 +121,7 @@ fn keystrokes(typed: mpsc::Receiver<Bytes>) -> impl Stream<Item = io::Result<Byt
 /// Types. Never ends: that the program reads no more is told by its end.
 async fn type_in<T>(typing: impl Future<Output = T>) {
     typing.await;
-    pending().await
+    pending::<()>().await;
 }
 
 /// Keeps the terminal as large as the client's window.
@@ -131,7 +131,7 @@ async fn resize(line: &TerminalLine, mut size: watch::Receiver<TerminalSize>) {
         // One that has ended stays as it was.
         let _ = line.resize(now).await;
     }
-    pending().await
+    pending::<()>().await;
 }
 
 fn ending(info: &TerminalInfo) -> Ending {

@@ -26,7 +26,7 @@ const MAX_PACKET: usize = 256 * 1024;
 
 /// Serves files until the client is done or has gone.
 pub(super) async fn run(target: Target, work: Work) {
-    let Target { sessions, session } = target;
+    let Target { sessions, session, .. } = target;
     let Work { out, mut input, gone, .. } = work;
     let mut server = Server::new(sessions, session);
     let served = async {
