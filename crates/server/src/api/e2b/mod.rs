@@ -1,6 +1,6 @@
 //! The E2B door: what programs written with E2B's SDKs speak, over sessions of ours.
 //!
-//! Two planes on the server's one port. The [control plane](control) makes, finds and ends
+//! Two planes on the server's one port. The [control plane](mod@control) makes, finds and ends
 //! sandboxes; an E2B sandbox *is* a session, lent out under a [lease](rclaude_store::lease). The
 //! data plane is what E2B's daemon `envd` answers inside a sandbox ([`envd`], over the Connect
 //! protocol of [`connect`]): requests that [name a sandbox](target) by their host or headers
