@@ -6,7 +6,7 @@
 
 use axum::{
     extract::Request,
-    http::{HeaderMap, StatusCode, Uri, header},
+    http::{HeaderMap, StatusCode, Uri, header, uri::Authority},
     response::{IntoResponse, Response},
 };
 use rclaude_types::SessionId;
@@ -37,7 +37,7 @@ pub(super) async fn answer(
 /// The name by which the sandbox was called.
 fn authority(uri: &Uri, headers: &HeaderMap) -> String {
     let host = || headers.get(header::HOST)?.to_str().ok();
-    uri.authority().map(|it| it.as_str()).or_else(host).unwrap_or_default().to_owned()
+    uri.authority().map(Authority::as_str).or_else(host).unwrap_or_default().to_owned()
 }
 
 fn closed(Target { name, port }: &Target) -> Response {

@@ -48,7 +48,6 @@ impl Server {
             supervisor: vec!["/bin/false".into()],
             forge: "https://forge.invalid/{}".to_owned(),
             preview_url: None,
-            ssh: None,
             policy: rclaude_server::session::policy::Policy::default(),
             snapshots: rclaude_server::snapshots::SnapshotOptions::default(),
             disk_image: None,
