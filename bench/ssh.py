@@ -47,7 +47,7 @@ class Peer:
         self.process = subprocess.Popen([SSHD, "-D", "-e", "-f", directory / "sshd"],
                                         stderr=open(directory / "log", "wb"))
         for _ in range(100):
-            if subprocess.run(ssh(self.config, "peer", "true")).returncode == 0:
+            if subprocess.run(ssh(self.config, "peer", "true"), stderr=subprocess.DEVNULL).returncode == 0:
                 return
             time.sleep(0.05)
         sys.exit(f"the peer does not answer: {(directory / 'log').read_text()}")
