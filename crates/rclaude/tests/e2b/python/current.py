@@ -677,8 +677,9 @@ def what_is_served_on_a_port_is_seen_and_a_closed_one_is_told(sandbox):
             return None
 
     assert until(seen) == b"from inside"
-    # The same by the name that the SDK makes of it.
-    named = urllib.request.Request(url + "/served.txt", headers={"Host": sandbox.get_host(8080)})
+    # The same by name.
+    name = f"8080-{sandbox.sandbox_id}.localhost"
+    named = urllib.request.Request(url + "/served.txt", headers={"Host": name})
     assert urllib.request.urlopen(named).read() == b"from inside"
     server.kill()
 

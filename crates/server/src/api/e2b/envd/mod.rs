@@ -7,10 +7,11 @@ mod filesystem;
 mod guest;
 mod health;
 mod process;
+mod reading;
 mod upload;
 mod watch;
 
-use axum::Router;
+use axum::{Router, middleware};
 
 pub(in crate::api::e2b) use desk::Desks;
 pub(in crate::api::e2b) use files::FileQuery;
@@ -25,4 +26,5 @@ pub(super) fn routes() -> Router<Api> {
         .merge(process::routes())
         .merge(filesystem::routes())
         .merge(watch::routes())
+        .layer(middleware::from_fn(reading::first))
 }
