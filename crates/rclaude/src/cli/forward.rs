@@ -89,20 +89,31 @@ pub(crate) async fn run(args: ForwardArgs, cx: &mut Context) -> Done {
     }
     loop {
         tokio::select! {
-            Some((port, failure)) = news.recv() => match failure {
-                Failure::Problem(problem) if problem.code == ErrorCode::PortClosed => {
-                    cx.ui.warn(&problem.detail);
-                }
-                // Deleted, or out of our reach: nothing will ever come through.
-                Failure::Problem(problem) if matches!(problem.status, 401 | 403 | 404) => {
-                    return Err(Failure::Problem(problem));
-                }
-                other => cx.ui.warn(&format!("port {port}: {}", describe(&other))),
-            },
-            _ = interrupted.recv() => return Ok(Exit::INTERRUPTED),
-            _ = terminated.recv() => return Ok(Exit::INTERRUPTED),
+            Some(came) = news.recv() => told(came, cx)?,
+            _ = interrupted.recv() => break,
+            _ = terminated.recv() => break,
         }
     }
+    // What happened before is told before we leave.
+    while let Ok(came) = news.try_recv() {
+        told(came, cx)?;
+    }
+    Ok(Exit::INTERRUPTED)
+}
+
+/// Tells what a connection came to; an error if nothing will ever come through.
+fn told((port, failure): News, cx: &mut Context) -> Result<(), Failure> {
+    match failure {
+        Failure::Problem(problem) if problem.code == ErrorCode::PortClosed => {
+            cx.ui.warn(&problem.detail);
+        }
+        // Deleted, or out of our reach.
+        Failure::Problem(problem) if matches!(problem.status, 401 | 403 | 404) => {
+            return Err(Failure::Problem(problem));
+        }
+        other => cx.ui.warn(&format!("port {port}: {}", describe(&other))),
+    }
+    Ok(())
 }
 
 fn describe(failure: &Failure) -> String {
